@@ -1,0 +1,61 @@
+"""Which backend a call takes, and why: the compiled kernels or the plain PyTorch reference.
+
+``ROTFAST_BACKEND=reference`` sends every call to the reference; ``ROTFAST_LOG=debug`` logs each distinct choice
+once. Both are read when rotfast is imported.
+"""
+
+import functools
+import importlib
+import logging
+import os
+
+log = logging.getLogger("rotfast")
+
+_CHOICES = ("auto", "reference")
+
+
+def _requested() -> str:
+    choice = os.environ.get("ROTFAST_BACKEND", "auto")
+    if choice not in _CHOICES:
+        raise ValueError(f"ROTFAST_BACKEND must be one of {', '.join(_CHOICES)}, got {choice!r}")
+    return choice
+
+
+def _load_extension() -> str | None:
+    """Register the compiled operators; return why that failed, or None."""
+    try:
+        importlib.import_module("rotfast._C")
+    except ImportError as error:
+        return str(error)
+    return None
+
+
+if os.environ.get("ROTFAST_LOG", "").lower() == "debug":
+    logging.basicConfig()
+    log.setLevel(logging.DEBUG)
+
+reference_forced = _requested() == "reference"
+extension_error = _load_extension()
+kernels_loaded = extension_error is None
+if not kernels_loaded and not reference_forced:
+    log.warning("compiled kernels are missing, plain PyTorch is used instead: %s", extension_error)
+
+
+def why_not_compiled() -> str | None:
+    """Why no compiled kernel can run in this process, or None."""
+    if reference_forced:
+        return "ROTFAST_BACKEND=reference"
+    if not kernels_loaded:
+        return f"the extension rotfast._C did not load: {extension_error}"
+    return None
+
+
+@functools.lru_cache(maxsize=512)
+def _explain(operator: str, backend: str, reason: str) -> None:
+    log.debug("%s: %s (%s)", operator, backend, reason)
+
+
+def explain(operator: str, backend: str, reason: str) -> None:
+    """Log a choice the first time it is made."""
+    if log.isEnabledFor(logging.DEBUG):
+        _explain(operator, backend, reason)

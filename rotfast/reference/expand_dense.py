@@ -1,0 +1,8 @@
+"""W = U v in plain PyTorch."""
+
+from torch import Tensor
+
+
+def expand_dense(U: Tensor, v: Tensor) -> Tensor:
+    """W[m] = Σ U[m,l] v[l]; either argument may carry a leading task dimension."""
+    return (U @ v.unsqueeze(-1)).squeeze(-1)
