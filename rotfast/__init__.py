@@ -1,7 +1,35 @@
 """rotfast: learned weight sharing and rotated images for PyTorch."""
 
 from rotfast.functional import expand_dense, expand_kronecker, share_conv2d, share_conv2d_full, share_linear
+from rotfast.nn import (
+    Identity1x1Conv,
+    IdentityLinear,
+    LocallyConnected1d,
+    ShareConv2d,
+    ShareConv2dFull,
+    ShareLinear,
+    ShareLinearFull,
+    adapted_parameters,
+    symmetry_parameters,
+    weight_norm,
+)
 
 __version__ = "0.1.0"
 
-__all__ = ["expand_dense", "expand_kronecker", "share_conv2d", "share_conv2d_full", "share_linear"]
+__all__ = [
+    "Identity1x1Conv",
+    "IdentityLinear",
+    "LocallyConnected1d",
+    "ShareConv2d",
+    "ShareConv2dFull",
+    "ShareLinear",
+    "ShareLinearFull",
+    "adapted_parameters",
+    "expand_dense",
+    "expand_kronecker",
+    "share_conv2d",
+    "share_conv2d_full",
+    "share_linear",
+    "symmetry_parameters",
+    "weight_norm",
+]
