@@ -56,9 +56,9 @@ class SingleCircuit(nn.Sequential):
 class DedicatedCircuits(nn.Module):
     """One circuit per angle; their features, side by side, enter a common head, the alignment layer.
 
-    Each circuit is ShareConv2d(1, channels, 3), ReLU, Flatten. Unrouted, every image goes through every circuit.
-    Routed, only the circuit of the image's angle is active, and the features of the others count as zero. 3,251,943
-    parameters by default.
+    Each circuit is ShareConv2d(1, channels, 3), ReLU, Flatten. Unrouted, every image goes through every
+    circuit. Routed, only the circuit of the image's angle is active, and the features of the others count as
+    zero. 3,251,943 parameters by default.
 
     Args:
         num_circuits: number of circuits (angles), C.
@@ -69,14 +69,15 @@ class DedicatedCircuits(nn.Module):
         routed: whether ``forward`` takes the circuit of each image.
 
     Shape:
-        x (N, 1, image_size, image_size) -> logits (N, num_classes). circuit, with ``routed`` only: int64, (N,) for one
-        index in [0, C) per image, or a scalar () for the circuit of all images. The scalar costs one circuit instead
-        of C: under ``torch.func.vmap`` over tasks pass one index per task, (T,). It runs every index through the first
-        circuit's modules with the chosen parameters, so forward hooks fire on ``circuits[0]``.
+        x (N, 1, image_size, image_size) -> logits (N, num_classes). circuit, with ``routed`` only: int64,
+        (N,) for one index in [0, C) per image, or a scalar () for the circuit of all images. The scalar costs
+        one circuit instead of C: under ``torch.func.vmap`` over tasks pass one index per task, (T,). It runs
+        every index through the first circuit's modules with the chosen parameters, so forward hooks fire on
+        ``circuits[0]``.
 
     Raises:
-        ValueError: a size is no positive int, or image_size is below 3; in the call, circuit is missing in a routed
-            model, given to an unrouted one, or of another shape.
+        ValueError: a size is no positive int, or image_size is below 3; in the call, circuit is missing in a
+            routed model, given to an unrouted one, or of another shape.
         TypeError: circuit is no int64 tensor.
         IndexError: circuit is outside [0, C).
 
@@ -118,7 +119,7 @@ class DedicatedCircuits(nn.Module):
             return self._forward_one(x, circuit)
         if circuit.shape != x.shape[:-3]:
             raise ValueError(
-                f"circuit must be a scalar or {tuple(x.shape[:-3])}, one per image, got {tuple(circuit.shape)}"
+                f"circuit must be a scalar or {tuple(x.shape[:-3])}, one an image, got {tuple(circuit.shape)}"
             )
         # Indexing an identity gives the gates and, unlike a comparison, refuses an index that no circuit has.
         gates = F.embedding(circuit, torch.eye(self.num_circuits, dtype=x.dtype, device=x.device))

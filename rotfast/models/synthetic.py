@@ -1,5 +1,7 @@
 """Models of the five synthetic problems: learned sharing and its baselines."""
 
+from collections.abc import Callable
+
 from torch import nn
 
 from rotfast.nn import LocallyConnected1d, ShareConv2d, ShareLinearFull
@@ -14,10 +16,10 @@ def synthetic_model(problem: str, model: str) -> nn.Sequential:
     """The model that the study trains on a synthetic problem; none has a bias.
 
     Args:
-        problem: "rank1", "rank2" or "rank5" (inputs (N, 1, 70), outputs (N, 1, 68)), or "rot8" or "rot8-flip" (inputs
-            (N, 1, 32, 32), outputs (N, 24, 30, 30) or (N, 48, 30, 30)).
-        model: "share" (learned sharing: ``ShareLinearFull`` or ``ShareConv2d``), "conv" (true convolution), and for
-            the rank problems also "fc" (fully connected) and "lc" (locally connected).
+        problem: "rank1", "rank2" or "rank5" (inputs (N, 1, 70), outputs (N, 1, 68)), or "rot8" or "rot8-flip"
+            (inputs (N, 1, 32, 32), outputs (N, 24, 30, 30) or (N, 48, 30, 30)).
+        model: "share" (learned sharing: ``ShareLinearFull`` or ``ShareConv2d``), "conv" (true convolution),
+            and for the rank problems also "fc" (fully connected) and "lc" (locally connected).
 
     Returns:
         A fresh model of one layer, parameters named "0.…".
@@ -32,6 +34,7 @@ def synthetic_model(problem: str, model: str) -> nn.Sequential:
         >>> rotfast.models.synthetic_model("rank1", "share")(torch.randn(4, 1, 70)).shape
         torch.Size([4, 1, 68])
     """
+    layers: dict[str, Callable[[], nn.Module]]
     if problem in _LATENT_SIZES:
         layers = {
             "share": lambda: ShareLinearFull(70, 68, bias=False, latent_size=_LATENT_SIZES[problem]),

@@ -12,7 +12,7 @@ __all__ = ["Identity1x1Conv", "IdentityLinear"]
 
 
 def reset_warp(warp: Tensor, *, sigmoid: bool) -> None:
-    """Make a square warp the identity, or the nearest that a sigmoid of it can be: +1 on the diagonal, -1 off it."""
+    """Make a square warp the identity; for a sigmoid of it, +1 on the diagonal and -1 off it."""
     with torch.no_grad():
         warp.fill_(-1.0 if sigmoid else 0.0).fill_diagonal_(1.0)
 
@@ -20,8 +20,8 @@ def reset_warp(warp: Tensor, *, sigmoid: bool) -> None:
 class IdentityLinear(nn.Module):
     """A square linear map without bias that starts as the identity; its weight is a symmetry parameter.
 
-    With ``sigmoid`` the map is σ(temp_warp · weight), whose entries lie in (0, 1); weight starts at +1 on the diagonal
-    and -1 elsewhere, temp_warp at 5, so the map starts within 0.007 of the identity.
+    With ``sigmoid`` the map is σ(temp_warp · weight), whose entries lie in (0, 1); weight starts at +1 on the
+    diagonal and -1 elsewhere, temp_warp at 5, so the map starts within 0.007 of the identity.
 
     Args:
         features: size of the input and of the output.
@@ -81,7 +81,7 @@ class IdentityLinear(nn.Module):
 
 
 class Identity1x1Conv(nn.Conv2d):
-    """A 1×1 convolution without bias that starts as the identity on channels; its weight is a symmetry parameter.
+    """A 1×1 convolution without bias, at first the identity on channels; its weight is a symmetry parameter.
 
     Args:
         out_channels: number of input and of output channels.

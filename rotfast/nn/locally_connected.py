@@ -11,14 +11,14 @@ __all__ = ["LocallyConnected1d"]
 class LocallyConnected1d(nn.Module):
     """A 1-D convolution with its own kernel at every output position.
 
-    y[n,o,l] = Σ_{i,k} weight[0,o,i,l,k] x[n,i,l·stride+k] + bias[0,o,l]. weight and bias are uniform in ±1/√fan_in at
-    the start, fan_in = in_channels·kernel_size (the default of ``nn.Conv1d``).
+    y[n,o,l] = Σ_{i,k} weight[0,o,i,l,k] x[n,i,l·stride+k] + bias[0,o,l]. weight and bias are uniform in
+    ±1/√fan_in at the start, fan_in = in_channels·kernel_size (the default of ``nn.Conv1d``).
 
     Args:
         in_channels: channels of x, I.
         out_channels: channels produced, O.
-        output_size: output positions L; x must have (L - 1)·stride + kernel_size positions (a few more, fewer than
-            stride, are left over).
+        output_size: output positions L; x must have (L - 1)·stride + kernel_size positions (a few more, fewer
+            than stride, are left over).
         kernel_size: taps of each kernel, K.
         stride: step between output positions.
         bias: whether to add a learned bias.

@@ -13,7 +13,7 @@ __all__ = ["ShareLinear", "ShareLinearFull"]
 
 
 class ShareLinear(nn.Module):
-    """A linear layer between two learned square maps: V(linear(U(x))); the warps U and V start as the identity.
+    """A linear layer between two learned square maps: V(linear(U(x))); U and V start as the identity.
 
     Args:
         in_features: size of x's last dimension.
@@ -23,8 +23,8 @@ class ShareLinear(nn.Module):
         device, dtype: of the parameters.
 
     Shape:
-        x (*, in) -> (*, out). Parameters: linear.weight (out, in), linear.bias (out,), U_warp.weight (in, in),
-        V_warp.weight (out, out). The warps are the symmetry parameters.
+        x (*, in) -> (*, out). Parameters: linear.weight (out, in), linear.bias (out,), U_warp.weight (in,
+        in), V_warp.weight (out, out). The warps are the symmetry parameters.
 
     Raises:
         ValueError: a size is no positive int.
@@ -68,10 +68,10 @@ class ShareLinear(nn.Module):
 
 
 class ShareLinearFull(nn.Module):
-    """A linear layer with the weight W = reshape(U v, (out, in)): any linear weight sharing, U dense and learned.
+    """A linear layer with the weight W = reshape(U v, (out, in)): any linear weight sharing, U dense.
 
-    At the start warp (U) is normal with standard deviation 0.01, latent_params (v) normal with standard deviation
-    1/out, bias uniform in ±1/√in, drawn in that order.
+    At the start warp (U) is normal with standard deviation 0.01, latent_params (v) normal with standard
+    deviation 1/out, bias uniform in ±1/√in, drawn in that order.
 
     Args:
         in_features: size of x's last dimension.
@@ -81,8 +81,8 @@ class ShareLinearFull(nn.Module):
         device, dtype: of the parameters.
 
     Shape:
-        x (*, in) -> (*, out). Parameters: latent_params (latent_size,), warp (in·out, latent_size), bias (out,). warp
-        is the symmetry parameter.
+        x (*, in) -> (*, out). Parameters: latent_params (latent_size,), warp (in·out, latent_size), bias
+        (out,). warp is the symmetry parameter.
 
     Raises:
         ValueError: a size is no positive int; in the call, x's last dimension is not in_features.
@@ -137,7 +137,7 @@ class ShareLinearFull(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the generated weight to the last dimension of x."""
-        # share_linear reads the sizes off x, so features that divide the rows of U would pass unnoticed there.
+        # share_linear reads the sizes off x, so features that divide the rows of U would pass unnoticed.
         if x.dim() < 1 or x.shape[-1] != self.in_features:
             raise ValueError(f"x must be (*, {self.in_features}), got shape {tuple(x.shape)}")
         return functional.share_linear(x, self.warp, self.latent_params, self.bias)
@@ -145,6 +145,6 @@ class ShareLinearFull(nn.Module):
     def extra_repr(self) -> str:
         """The sizes and options shown by repr."""
         return (
-            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
-            f"latent_size={self.latent_size}"
+            f"in_features={self.in_features}, out_features={self.out_features}, "
+            f"bias={self.bias is not None}, latent_size={self.latent_size}"
         )

@@ -1,4 +1,4 @@
-"""Which parameters of a model are symmetry parameters (outer loop only) and which are adapted to each task."""
+"""Which parameters of a model are symmetry parameters (outer loop only) and which adapt to each task."""
 
 from torch import nn
 from torch.nn.utils import parametrize
@@ -7,7 +7,7 @@ __all__ = ["adapted_parameters", "symmetry_parameters"]
 
 
 def _declared(module: nn.Module, name: str) -> list[nn.Parameter]:
-    """The parameters behind one declared name: one, none for an option not in use, several when parametrized."""
+    """The parameters behind one declared name: none for an option not in use, several when parametrized."""
     path, _, leaf = name.rpartition(".")
     owner = module.get_submodule(path)
     if parametrize.is_parametrized(owner, leaf):
@@ -22,9 +22,10 @@ def _declared(module: nn.Module, name: str) -> list[nn.Parameter]:
 def symmetry_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that encode a model's symmetries: learned by the outer loop, never adapted to a task.
 
-    A layer declares its own by a class attribute ``symmetry_parameter_names``, a tuple of names relative to the layer
-    (dotted for a submodule's, as ``"U_warp.weight"``). rotfast's layers do; your own modules may. A declared name may
-    be registered as None (an option not in use), and a parametrized one stands for the parameters that generate it.
+    A layer declares its own by a class attribute ``symmetry_parameter_names``, a tuple of names relative to
+    the layer (dotted for a submodule's, as ``"U_warp.weight"``). rotfast's layers do; your own modules may. A
+    declared name may be registered as None (an option not in use), and a parametrized one stands for the
+    parameters that generate it.
 
     Args:
         module: any module; its submodules are searched too.
@@ -36,7 +37,8 @@ def symmetry_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
         TypeError: module is no ``nn.Module``, or a declaration is no tuple of names.
         ValueError: a layer declares a name that it does not have.
 
-    Source: Zhou, Knowles, Finn 2020 (arXiv 2007.02933), algorithm 1: U is learned by the outer loop, v by the inner.
+    Source: Zhou, Knowles, Finn 2020 (arXiv 2007.02933), algorithm 1: U is learned by the outer loop, v by the
+    inner.
 
     Example:
         >>> import torch, rotfast
@@ -68,7 +70,7 @@ def symmetry_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def adapted_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that the inner loop adapts to each task: all that require a gradient and encode no symmetry.
+    """The parameters that the inner loop adapts to each task: all others that require a gradient.
 
     Args:
         module: any module.
