@@ -1,7 +1,8 @@
-"""Builds rotfast._C: CPU kernels always, CUDA kernels where torch and the toolkit allow it. Metadata: pyproject.toml.
+"""Builds rotfast._C: CPU kernels always, CUDA kernels where torch and the toolkit allow it.
 
-Variables: ROTFAST_CUDA=0 leaves CUDA out, ROTFAST_CUDA=1 makes its absence an error; TORCH_CUDA_ARCH_LIST, MAX_JOBS,
-CXX and CFLAGS mean what they mean to torch and setuptools (CFLAGS=-march=native compiles for this machine only).
+Variables: ROTFAST_CUDA=0 leaves CUDA out, ROTFAST_CUDA=1 makes its absence an error; TORCH_CUDA_ARCH_LIST,
+MAX_JOBS, CXX and CFLAGS mean what they mean to torch and setuptools (CFLAGS=-march=native compiles for this
+machine only).
 """
 
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 ROOT = Path(__file__).resolve().parent
-# LibTorch stable ABI of torch 2.11: one binary for this and every later torch; including ATen becomes an error.
+# LibTorch stable ABI of torch 2.11: one binary for this and every later torch; ATen cannot be included.
 STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020b000000000000"]
 COMMON = ["-std=c++20", "-O3", *STABLE_ABI]
 CXX_FLAGS = [*COMMON, "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-Wall", "-Wextra"]
@@ -28,7 +29,7 @@ def say(text: str) -> None:
 
 
 def toolkit() -> Path | None:
-    """The CUDA toolkit's folder; nvcc itself is asked, as the one on PATH may be a wrapper script elsewhere."""
+    """The CUDA toolkit's folder; nvcc is asked for it, as the one on PATH may be a wrapper script."""
     named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     if named:
         return Path(named)
@@ -111,18 +112,23 @@ def build_extension() -> dict[str, object]:
     class Build(BuildExtension):
         def finalize_options(self) -> None:
             super().finalize_options()
-            # An editable install hands over a throw-away folder; a lasting one lets ninja compile only what changed.
+            # An editable install hands over a throw-away folder; in a lasting one ninja compiles only what
+            # changed.
             tag = f"{self.plat_name}-{sys.implementation.cache_tag}-torch{torch.__version__}"
             self.build_temp = str(ROOT / "build" / f"temp.{tag}")
 
         def build_extensions(self) -> None:
             compiler = get_cxx_compiler().split()[0]
             if shutil.which(compiler) is None:
-                raise SystemExit(f"rotfast: no C++ compiler: {compiler!r} is not on PATH (install g++, or set CXX)")
+                raise SystemExit(
+                    f"rotfast: no C++ compiler: {compiler!r} is not on PATH (install g++, or set CXX)"
+                )
             try:
                 super().build_extensions()
             except RuntimeError as error:
-                raise SystemExit(f"rotfast: the extension did not compile, see the messages above ({error})") from None
+                raise SystemExit(
+                    f"rotfast: the extension did not compile, see the messages above ({error})"
+                ) from None
 
     return {"ext_modules": [ext], "cmdclass": {"build_ext": Build}}
 

@@ -1,8 +1,9 @@
 """setuptools' build backend, told to compile against the torch that will load the extension.
 
-An isolated build sees only what ``build-system.requires`` names. Naming torch there would download a second torch,
-perhaps of another version, although the interpreter that asked for the build has one. So torch is asked for only when
-that interpreter has none that is new enough; otherwise its import path is made visible to the build.
+An isolated build sees only what ``build-system.requires`` names. Naming torch there would download a second
+torch, perhaps of another version, although the interpreter that asked for the build has one. So torch is asked
+for only when that interpreter has none that is new enough; otherwise its import path is made visible to the
+build.
 """
 
 import functools
@@ -49,8 +50,12 @@ def _target() -> tuple[str | None, list[str]]:
     environment = {name: value for name, value in os.environ.items() if name not in isolation}
     # The current folder is the project's: started elsewhere, the probe cannot pick up something from it.
     answer = subprocess.run(
-        [sys.executable, "-c", _PROBE], env=environment, cwd=os.path.dirname(sys.executable),
-        capture_output=True, text=True, check=True,
+        [sys.executable, "-c", _PROBE],
+        env=environment,
+        cwd=os.path.dirname(sys.executable),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     version, path = json.loads(answer.stdout)
     return version, [entry for entry in path if entry]

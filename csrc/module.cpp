@@ -1,5 +1,5 @@
-// The Python module rotfast._C. Importing it runs the registrations of every operator linked into it; what it holds
-// itself is information about how it was built.
+// The Python module rotfast._C. Importing it runs the registrations of every operator linked into it; what it
+// holds itself is information about how it was built.
 
 #include <pybind11/pybind11.h>
 #include <torch/headeronly/version.h>
@@ -24,10 +24,20 @@ std::string compiler() {
 #endif
 }
 
+// Which of the clones that common/isa.h asks for the loader takes on this processor.
+std::string instruction_set() {
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+  if (__builtin_cpu_supports("x86-64-v4")) return "x86-64-v4";
+  if (__builtin_cpu_supports("x86-64-v3")) return "x86-64-v3";
+#endif
+  return "portable";
+}
+
 py::dict build_info() {
   py::dict info;
   info["torch"] = TORCH_VERSION;
   info["compiler"] = compiler();
+  info["instruction_set"] = instruction_set();
 #ifdef USE_CUDA
   info["cuda"] = std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10);
   info["cuda_architectures"] = py::str(ROTFAST_CUDA_ARCHITECTURES).attr("split")();
@@ -43,6 +53,6 @@ py::dict build_info() {
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
-  m.doc() = "Compiled rotfast operators; see torch.ops.rotfast once this is imported.";
-  m.def("build_info", &build_info, "How this extension was built: torch, compiler, CUDA version and architectures.");
+  m.doc() = "Compiled rotfast operators: importing this module puts them into torch.ops.rotfast.";
+  m.def("build_info", &build_info, "How this extension was built, and the instruction set it runs with.");
 }
