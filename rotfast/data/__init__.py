@@ -1,0 +1,25 @@
+"""Readers, rotated image sets, episodes and synthetic problems."""
+
+from rotfast.data.digits import load_digits
+from rotfast.data.episodes import AngleEpisodes, Episode
+from rotfast.data.idx import read_idx
+from rotfast.data.mnist import load_mnist
+from rotfast.data.rotated import RotatedDataset, load_rmnist_task_data, rotate_images
+from rotfast.data.steering import GroupAction, steered_bank
+from rotfast.data.synthetic import PROBLEMS, SyntheticProblem, synthetic_problem
+
+__all__ = [
+    "PROBLEMS",
+    "AngleEpisodes",
+    "Episode",
+    "GroupAction",
+    "RotatedDataset",
+    "SyntheticProblem",
+    "load_digits",
+    "load_mnist",
+    "load_rmnist_task_data",
+    "read_idx",
+    "rotate_images",
+    "steered_bank",
+    "synthetic_problem",
+]
