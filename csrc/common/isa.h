@@ -1,0 +1,12 @@
+// Instruction sets: one function, compiled for several, chosen when the library is loaded.
+#pragma once
+
+// target_clones needs GCC's ifunc support; elsewhere the portable code is the only one.
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#define ROTFAST_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#else
+#define ROTFAST_CLONES
+#endif
+
+// A helper called from a cloned function must be inlined to be compiled for the clone's instruction set.
+#define ROTFAST_INLINE inline __attribute__((always_inline))

@@ -1,0 +1,333 @@
+// Direct convolution: patches of one panel of output positions, then a register-tiled product with the kernel.
+#include "share_conv2d/share_conv2d.h"
+
+#include <algorithm>
+
+#include "common/panel_gemm.h"
+#include "common/tensor.h"
+
+namespace rotfast {
+namespace {
+
+using Ints = std::vector<int64_t>;
+
+// Output positions whose patches are laid out at once; a multiple of every tile width, small enough for L1 and L2.
+constexpr int64_t kPanel = 384;
+
+int64_t panel_step(int64_t positions) { return (positions + kTileColumns<float> - 1) / kTileColumns<float> * kTileColumns<float>; }
+
+int64_t out_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) {
+  return (size + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1;
+}
+
+ConvShape conv_shape(
+    const Ints& x, const Ints& weight, const Ints& stride, const Ints& padding, const Ints& dilation, int64_t groups) {
+  const size_t xd = x.size(), wd = weight.size();
+  STD_TORCH_CHECK(xd >= 4 && wd >= 4, "conv2d: x must be (N,C,H,W) and weight (O,I,kh,kw), or with tasks");
+  ConvShape s;
+  s.groups = groups;
+  s.O = weight[wd - 4] / groups;
+  s.I = weight[wd - 3];
+  s.H = x[xd - 2];
+  s.W = x[xd - 1];
+  s.kh = weight[wd - 2];
+  s.kw = weight[wd - 1];
+  s.sh = stride[0], s.sw = stride[1];
+  s.ph = padding[0], s.pw = padding[1];
+  s.dh = dilation[0], s.dw = dilation[1];
+  s.OH = out_size(s.H, s.kh, s.sh, s.ph, s.dh);
+  s.OW = out_size(s.W, s.kw, s.sw, s.pw, s.dw);
+  STD_TORCH_CHECK(x[xd - 3] == s.groups * s.I, "conv2d: channels of x and weight differ");
+  STD_TORCH_CHECK(s.OH > 0 && s.OW > 0, "conv2d: the kernel is larger than the padded image");
+  return s;
+}
+
+Ints shape(const Tensor& tensor) { return {tensor.sizes().begin(), tensor.sizes().end()}; }
+
+// Which image and which kernel the n-th image of a task uses; a step of 0 means shared by all tasks.
+struct TaskSteps {
+  int64_t tasks, images;
+  int64_t x, weight, out;  // elements between tasks
+};
+
+template <class T>
+ROTFAST_CLONES void forward_images(
+    const ConvShape& s,
+    const TaskSteps& steps,
+    const T* x,
+    const T* packed,
+    int64_t packed_group,
+    const T* bias,
+    int64_t bias_step,
+    T* y,
+    int64_t begin,
+    int64_t end) {
+  const int64_t step = panel_step(std::min(kPanel, s.out_plane()));
+  std::vector<T> columns(s.taps() * step);
+  for (int64_t index = begin; index < end; ++index) {
+    const int64_t t = index / steps.images, n = index % steps.images;
+    const T* image = x + t * steps.x + n * s.in_image();
+    T* out = y + t * steps.out + n * s.out_image();
+    for (int64_t g = 0; g < s.groups; ++g) {
+      const T* kernel = packed + ((steps.weight != 0 ? t : 0) * s.groups + g) * packed_group;
+      const T* group_bias = bias == nullptr ? nullptr : bias + t * bias_step + g * s.O;
+      for (int64_t p = 0; p < s.out_plane(); p += kPanel) {
+        const int64_t stop = std::min(p + kPanel, s.out_plane());
+        image_to_columns(s, image + g * s.I * s.in_plane(), p, stop, columns.data(), step);
+        panel_product(
+            s.O, s.taps(), stop - p, kernel, columns.data(), step, group_bias,
+            out + g * s.O * s.out_plane() + p, s.out_plane());
+      }
+    }
+  }
+}
+
+// Adds the input gradient of images [begin, end); tasks that share x add in task order.
+template <class T>
+ROTFAST_CLONES void input_grad_images(
+    const ConvShape& s,
+    const TaskSteps& steps,
+    const T* g,
+    const T* packed,
+    int64_t packed_group,
+    T* gx,
+    int64_t begin,
+    int64_t end) {
+  const int64_t step = panel_step(std::min(kPanel, s.out_plane()));
+  std::vector<T> columns(s.taps() * step), rest(s.O * kTileColumns<T>);
+  const int64_t shared_tasks = steps.x == 0 ? steps.tasks : 1;
+  for (int64_t index = begin; index < end; ++index) {
+    const int64_t n = index % steps.images;
+    for (int64_t task = 0; task < shared_tasks; ++task) {
+      const int64_t t = steps.x == 0 ? task : index / steps.images;
+      T* image = gx + t * steps.x + n * s.in_image();
+      const T* grad = g + t * steps.out + n * s.out_image();
+      for (int64_t group = 0; group < s.groups; ++group) {
+        const T* kernel = packed + ((steps.weight != 0 ? t : 0) * s.groups + group) * packed_group;
+        for (int64_t p = 0; p < s.out_plane(); p += kPanel) {
+          const int64_t count = std::min(kPanel, s.out_plane() - p);
+          const int64_t whole = count / kTileColumns<T> * kTileColumns<T>;
+          const T* source = grad + group * s.O * s.out_plane() + p;
+          panel_product(
+              s.taps(), s.O, whole, kernel, source, s.out_plane(), static_cast<const T*>(nullptr), columns.data(), step);
+          if (whole < count) {  // the last tile would read past the plane
+            for (int64_t o = 0; o < s.O; ++o) {
+              for (int64_t j = 0; j < kTileColumns<T>; ++j) {
+                rest[o * kTileColumns<T> + j] = whole + j < count ? source[o * s.out_plane() + whole + j] : T(0);
+              }
+            }
+            panel_product(
+                s.taps(), s.O, count - whole, kernel, rest.data(), kTileColumns<T>, static_cast<const T*>(nullptr),
+                columns.data() + whole, step);
+          }
+          add_columns_to_image(s, columns.data(), step, p, p + count, image + group * s.I * s.in_plane());
+        }
+      }
+    }
+  }
+}
+
+// One partial kernel gradient per chunk of images, so that the sum does not depend on the number of threads.
+template <class T>
+ROTFAST_CLONES void weight_grad_chunks(
+    const ConvShape& s,
+    const TaskSteps& steps,
+    const T* x,
+    const T* g,
+    T* partial,
+    int64_t chunk_images,
+    int64_t chunks,
+    int64_t begin,
+    int64_t end) {
+  using V = Vector<T>;
+  const int64_t step = panel_step(std::min(kPanel, s.out_plane()));
+  const int64_t entries = s.O * s.taps();
+  std::vector<T> columns(s.taps() * step), tail(entries);
+  std::vector<T> sums(entries * V::size);
+  for (int64_t index = begin; index < end; ++index) {
+    const int64_t t = index / chunks, first = index % chunks * chunk_images;
+    const int64_t last = std::min(first + chunk_images, steps.images);
+    for (int64_t group = 0; group < s.groups; ++group) {
+      std::fill(sums.begin(), sums.end(), T(0));
+      std::fill(tail.begin(), tail.end(), T(0));
+      for (int64_t n = first; n < last; ++n) {
+        const T* image = x + t * steps.x + n * s.in_image() + group * s.I * s.in_plane();
+        const T* grad = g + t * steps.out + n * s.out_image() + group * s.O * s.out_plane();
+        for (int64_t p = 0; p < s.out_plane(); p += kPanel) {
+          const int64_t stop = std::min(p + kPanel, s.out_plane());
+          image_to_columns(s, image, p, stop, columns.data(), step);
+          panel_inner_products(
+              s.O, s.taps(), stop - p, grad + p, s.out_plane(), columns.data(), step, sums.data(), tail.data());
+        }
+      }
+      T* out = partial + (index * s.groups + group) * entries;
+      for (int64_t e = 0; e < entries; ++e) out[e] = V::sum(V::load(sums.data() + e * V::size)) + tail[e];
+    }
+  }
+}
+
+// Kernels of all tasks and groups, packed for panel_product: as (O, taps), or as (taps, O) for the input gradient.
+template <class T>
+std::vector<T> pack_kernels(const ConvShape& s, const T* weight, int64_t count, bool transposed, int64_t& group_size) {
+  group_size = transposed ? packed_size(s.taps(), s.O) : packed_size(s.O, s.taps());
+  std::vector<T> packed(count * s.groups * group_size);
+  for (int64_t k = 0; k < count * s.groups; ++k) {
+    const T* kernel = weight + k * s.O * s.taps();
+    if (transposed) {
+      pack_rows(s.taps(), s.O, kernel, int64_t(1), s.taps(), packed.data() + k * group_size);
+    } else {
+      pack_rows(s.O, s.taps(), kernel, s.taps(), int64_t(1), packed.data() + k * group_size);
+    }
+  }
+  return packed;
+}
+
+int64_t grain(const ConvShape& s) { return 1 + 200000 / (s.kernel_size() * s.out_plane() + 1); }
+
+Tensor conv2d(
+    const Tensor& x_,
+    const Tensor& weight_,
+    const std::optional<Tensor>& bias_,
+    const Ints& stride,
+    const Ints& padding,
+    const Ints& dilation,
+    int64_t groups) {
+  const ConvShape s = conv_shape(shape(x_), shape(weight_), stride, padding, dilation, groups);
+  check_like("weight", weight_, x_);
+  const Tensor x = torch::stable::contiguous(x_), weight = torch::stable::contiguous(weight_);
+  std::optional<Tensor> bias;
+  if (bias_.has_value()) {
+    check_like("bias", *bias_, x_);
+    bias = torch::stable::contiguous(*bias_);
+  }
+  const bool batched = x.dim() > 4 || weight.dim() > 4 || (bias.has_value() && bias->dim() > 1);
+  const int64_t tasks =
+      batched
+          ? common_tasks(
+                {task_count(x, 4), task_count(weight, 4), bias.has_value() ? task_count(*bias, 1) : int64_t(0)})
+          : 1;
+  const int64_t images = x.size(-4);
+  Ints sizes{images, s.groups * s.O, s.OH, s.OW};
+  if (batched) sizes.insert(sizes.begin(), tasks);
+  Tensor y = empty_like_type(x, sizes);
+  const TaskSteps steps{
+      tasks,
+      images,
+      x.dim() > 4 ? images * s.in_image() : 0,
+      weight.dim() > 4 ? s.kernel_size() : 0,
+      images * s.out_image()};
+  ROTFAST_DISPATCH(x.scalar_type(), "conv2d", {
+    int64_t group_size = 0;
+    const int64_t kernels = weight.dim() > 4 ? tasks : 1;
+    const std::vector<scalar_t> packed =
+        pack_kernels(s, data<scalar_t>(weight), kernels, false, group_size);
+    const scalar_t* bias_data = bias.has_value() ? data<scalar_t>(*bias) : nullptr;
+    const int64_t bias_step = bias.has_value() && bias->dim() > 1 ? s.groups * s.O : 0;
+    const scalar_t* input = data<scalar_t>(x);
+    scalar_t* output = mutable_data<scalar_t>(y);
+    torch::stable::parallel_for(0, tasks * images, grain(s), [&](int64_t begin, int64_t end) {
+      forward_images<scalar_t>(
+          s, steps, input, packed.data(), group_size, bias_data, bias_step, output, begin, end);
+    });
+  });
+  return y;
+}
+
+Tensor conv2d_input_grad(
+    const Tensor& g_,
+    const Tensor& weight_,
+    const Ints& x_shape,
+    const Ints& stride,
+    const Ints& padding,
+    const Ints& dilation,
+    int64_t groups) {
+  const ConvShape s = conv_shape(x_shape, shape(weight_), stride, padding, dilation, groups);
+  check_like("weight", weight_, g_);
+  const Tensor g = torch::stable::contiguous(g_), weight = torch::stable::contiguous(weight_);
+  const bool batched = g.dim() > 4, x_batched = x_shape.size() > 4;
+  const int64_t tasks = batched ? g.size(0) : 1, images = g.size(-4);
+  STD_TORCH_CHECK(
+      batched || (!x_batched && weight.dim() == 4), "conv2d_input_grad: g must have the task dimension of x and weight");
+  STD_TORCH_CHECK(
+      g.size(-3) == s.groups * s.O && g.size(-2) == s.OH && g.size(-1) == s.OW,
+      "conv2d_input_grad: g does not have the shape of the result");
+  Tensor gx = torch::stable::new_zeros(g, x_shape);
+  const TaskSteps steps{
+      tasks,
+      images,
+      x_batched || tasks == 1 ? images * s.in_image() : 0,
+      weight.dim() > 4 ? s.kernel_size() : 0,
+      images * s.out_image()};
+  ROTFAST_DISPATCH(g.scalar_type(), "conv2d_input_grad", {
+    int64_t group_size = 0;
+    const std::vector<scalar_t> packed =
+        pack_kernels(s, data<scalar_t>(weight), weight.dim() > 4 ? tasks : 1, true, group_size);
+    const scalar_t* grad = data<scalar_t>(g);
+    scalar_t* output = mutable_data<scalar_t>(gx);
+    const int64_t count = steps.x == 0 ? images : tasks * images;
+    torch::stable::parallel_for(0, tasks == 0 ? 0 : count, grain(s), [&](int64_t begin, int64_t end) {
+      input_grad_images<scalar_t>(s, steps, grad, packed.data(), group_size, output, begin, end);
+    });
+  });
+  return gx;
+}
+
+Tensor conv2d_weight_grad(
+    const Tensor& x_,
+    const Tensor& g_,
+    const Ints& weight_shape,
+    const Ints& stride,
+    const Ints& padding,
+    const Ints& dilation,
+    int64_t groups) {
+  const ConvShape s = conv_shape(shape(x_), weight_shape, stride, padding, dilation, groups);
+  check_like("g", g_, x_);
+  const Tensor x = torch::stable::contiguous(x_), g = torch::stable::contiguous(g_);
+  const bool batched = g.dim() > 4, weight_batched = weight_shape.size() > 4;
+  const int64_t tasks = batched ? g.size(0) : 1, images = g.size(-4);
+  STD_TORCH_CHECK(
+      batched || (x.dim() == 4 && !weight_batched), "conv2d_weight_grad: g must have the task dimension of x and weight");
+  STD_TORCH_CHECK(
+      g.size(-3) == s.groups * s.O && g.size(-2) == s.OH && g.size(-1) == s.OW && x.size(-4) == images,
+      "conv2d_weight_grad: g does not have the shape of the result");
+  Tensor gw = torch::stable::new_zeros(x, weight_shape);
+  if (tasks * images == 0) return gw;
+  const TaskSteps steps{tasks, images, x.dim() > 4 ? images * s.in_image() : 0, 0, images * s.out_image()};
+  const int64_t chunk_images = std::max<int64_t>(1, images / 8), chunks = (images + chunk_images - 1) / chunk_images;
+  ROTFAST_DISPATCH(x.scalar_type(), "conv2d_weight_grad", {
+    std::vector<scalar_t> partial(tasks * chunks * s.kernel_size());
+    const scalar_t* input = data<scalar_t>(x);
+    const scalar_t* grad = data<scalar_t>(g);
+    torch::stable::parallel_for(0, tasks * chunks, grain(s), [&](int64_t begin, int64_t end) {
+      weight_grad_chunks<scalar_t>(s, steps, input, grad, partial.data(), chunk_images, chunks, begin, end);
+    });
+    scalar_t* output = mutable_data<scalar_t>(gw);
+    for (int64_t index = 0; index < tasks * chunks; ++index) {
+      scalar_t* out = output + (weight_batched ? index / chunks * s.kernel_size() : 0);
+      const scalar_t* in = partial.data() + index * s.kernel_size();
+      for (int64_t e = 0; e < s.kernel_size(); ++e) out[e] += in[e];
+    }
+  });
+  return gw;
+}
+
+}  // namespace
+}  // namespace rotfast
+
+STABLE_TORCH_LIBRARY_FRAGMENT(rotfast, m) {
+  m.def(
+      "conv2d(Tensor x, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] dilation, int groups)"
+      " -> Tensor");
+  m.def(
+      "conv2d_input_grad(Tensor g, Tensor weight, int[] x_shape, int[] stride, int[] padding, int[] dilation,"
+      " int groups) -> Tensor");
+  m.def(
+      "conv2d_weight_grad(Tensor x, Tensor g, int[] weight_shape, int[] stride, int[] padding, int[] dilation,"
+      " int groups) -> Tensor");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(rotfast, CPU, m) {
+  m.impl("conv2d", TORCH_BOX(&rotfast::conv2d));
+  m.impl("conv2d_input_grad", TORCH_BOX(&rotfast::conv2d_input_grad));
+  m.impl("conv2d_weight_grad", TORCH_BOX(&rotfast::conv2d_weight_grad));
+}
