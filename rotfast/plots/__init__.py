@@ -1,0 +1,21 @@
+"""Matplotlib figures of a training run and of the layers of a model.
+
+Every function returns a `matplotlib.figure.Figure` and writes it when a path is given (whole or not at all;
+the suffix chooses the format). No function touches pyplot's state or the backend.
+"""
+
+from rotfast.plots.activations import visualize_activations
+from rotfast.plots.angles import plot_errors_per_angle, plot_images_per_angle
+from rotfast.plots.losses import plot_losses
+from rotfast.plots.warps import plot_group_action, visualize_warps
+from rotfast.plots.weights import visualize_weights
+
+__all__ = [
+    "plot_errors_per_angle",
+    "plot_group_action",
+    "plot_images_per_angle",
+    "plot_losses",
+    "visualize_activations",
+    "visualize_warps",
+    "visualize_weights",
+]
