@@ -117,7 +117,7 @@ class ShareConv2d(nn.Conv2d):
         check_positive(in_channels=in_channels, out_channels=out_channels)
         check_kernel_size(kernel_size)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        super().__init__(in_channels, out_channels, kernel_size, *args, **conv2d, **factory)
+        super().__init__(in_channels, out_channels, kernel_size, *args, **(conv2d | factory))
         self.sigmoid = sigmoid
         taps = self.kernel_size[0] * self.kernel_size[1]
 
@@ -173,7 +173,7 @@ class ShareConv2d(nn.Conv2d):
 
     def extra_repr(self) -> str:
         """The sizes and options shown by repr."""
-        return f"{super().extra_repr()}, sigmoid={self.sigmoid}"
+        return f"{nn.Conv2d.extra_repr(self)}, sigmoid={self.sigmoid}"
 
 
 class ShareConv2dFull(nn.Module):
