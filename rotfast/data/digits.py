@@ -20,8 +20,8 @@ def load_digits(split: str | None = None) -> tuple[Tensor, Tensor]:
     Digits", UCI repository, 1998.
 
     The split is over source images and never changes: 360 test images by the permutation of
-    ``numpy.random.RandomState(0)``, the other 1,437 train, both in the order of the source. (The source cycles through
-    the ten digits, so taking every n-th image would not be balanced.)
+    ``numpy.random.RandomState(0)``, the other 1,437 train, both in the order of the source. (The source
+    cycles through the ten digits, so taking every n-th image would not be balanced.)
 
     Args:
         split: ``"train"``, ``"test"``, or None for all images.

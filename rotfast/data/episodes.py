@@ -58,7 +58,8 @@ class AngleEpisodes:
 
     Raises:
         TypeError: images of an integer type other than uint8.
-        ValueError: wrong shapes, no angle, an angle that is not finite, or fewer than ``k_spt + k_qry`` images.
+        ValueError: wrong shapes, no angle, an angle that is not finite, or fewer than ``k_spt + k_qry``
+            images.
 
     Example:
         >>> images, labels = torch.zeros(60, 28, 28), torch.zeros(60, dtype=torch.int64)
@@ -91,8 +92,8 @@ class AngleEpisodes:
         """Draw one episode.
 
         Args:
-            num_tasks: number of tasks; None gives every angle once, in order. Otherwise the angles are drawn, and
-                none comes a second time before all have come once.
+            num_tasks: number of tasks; None gives every angle once, in order. Otherwise the angles are drawn,
+                and none comes a second time before all have come once.
 
         Returns:
             Episode with T = ``num_tasks`` or the number of angles; no image occurs twice in a task.

@@ -6,8 +6,9 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -77,7 +78,7 @@ def load_mnist(
     return images, labels.to(torch.int64)
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> npt.NDArray[np.generic]:
     data = path.read_bytes()
     expected, got = _SHA256[path.name], hashlib.sha256(data).hexdigest()
     if got != expected:

@@ -24,8 +24,8 @@ def rotate_images(images: Tensor, angle: Tensor) -> Tensor:
     """Rotate every image by its own angle, bilinearly, with zeros from outside.
 
     Convention: degrees, positive = counter-clockwise as displayed, about ((W-1)/2, (H-1)/2) with pixel
-    centres at integer coordinates, canvas kept. On square images multiples of 90 equal torch.rot90 bit for bit.
-    Differentiable in ``images``.
+    centres at integer coordinates, canvas kept. On square images multiples of 90 equal torch.rot90 bit for
+    bit. Differentiable in ``images``.
 
     Args:
         images: floating point (N, H, W) or (N, C, H, W).
@@ -96,8 +96,8 @@ class RotatedDataset(Dataset[tuple[Tensor, int, float]]):
     """Images, each turned by an angle of its own that is drawn once, at construction.
 
     Map-style: item i is (image float32 (1, H, W) in [0, 1], label int, angle float in degrees), the same on
-    every access. A DataLoader rotates a whole batch at once. The angles are drawn from ``generator`` only, so a
-    seed fixes the data set.
+    every access. A DataLoader rotates a whole batch at once. The angles are drawn from ``generator`` only, so
+    a seed fixes the data set.
 
     Args:
         images: uint8 0..255 or floating point, (N, H, W) or (N, 1, H, W).
@@ -166,20 +166,24 @@ def load_rmnist_task_data(
 ) -> list[Task]:
     """Cut tasks from the batches of a loader, in order, with no image in two tasks.
 
-    Every task takes the next ``k_spt`` support and ``k_qry`` query images of the current batch; a rest too short for
-    a task is dropped and the next batch begins. Such a task mixes angles; for tasks of one angle see AngleEpisodes.
+    Every task takes the next ``k_spt`` support and ``k_qry`` query images of the current batch; a rest too
+    short for a task is dropped and the next batch begins. Such a task mixes angles; for tasks of one angle
+    see AngleEpisodes.
 
     Args:
-        loader: yields (images (B, 1, H, W), labels (B,), angles (B,)), such as a DataLoader over a RotatedDataset.
+        loader: yields (images (B, 1, H, W), labels (B,), angles (B,)), such as a DataLoader over a
+            RotatedDataset.
         num_tasks: number of tasks.
         k_spt: support images per task.
         k_qry: query images per task.
 
     Returns:
-        One (x_spt, y_spt, angles_spt, x_qry, y_qry, angles_qry) per task, images (k, 1, H, W), the others (k,).
+        One (x_spt, y_spt, angles_spt, x_qry, y_qry, angles_qry) per task, images (k, 1, H, W), the others
+        (k,).
 
     Raises:
-        ValueError: a number below 1, ``k_spt + k_qry`` larger than the batch, or a loader that ends before the last task.
+        ValueError: a number below 1, ``k_spt + k_qry`` larger than the batch, or a loader that ends before
+            the last task.
 
     Example:
         >>> from torch.utils.data import DataLoader

@@ -1,11 +1,12 @@
 """3x3 filter banks that are equivariant to rotations by 45 degrees, and to mirroring.
 
-A filter is a combination of six functions of the plane, sampled on the 3x3 grid: a point at the centre, and circular
-harmonics of frequency 0, 1 and 2 on a ring of radius 1 with a Gaussian profile of width 0.4. These are the basis, the
-frequency cut-off and (by `steered_bank`) the generalised He scaling with which a steerable-CNN library initialises
-a 3x3 convolution from a scalar to regular fields (Weiler, Cesa 2019, "General E(2)-Equivariant Steerable CNNs",
-arXiv 1911.08251; He scaling: Weiler, Hamprecht, Storath 2018, arXiv 1711.07289). The harmonics are turned analytically,
-so odd multiples of 45 degrees are as good as a 3x3 grid allows and multiples of 90 are exact.
+A filter is a combination of six functions of the plane, sampled on the 3x3 grid: a point at the centre, and
+circular harmonics of frequency 0, 1 and 2 on a ring of radius 1 with a Gaussian profile of width 0.4. These
+are the basis, the frequency cut-off and (by `steered_bank`) the generalised He scaling with which e2cnn
+initialises R2Conv(trivial, regular, kernel_size=3) by default (Weiler, Cesa 2019, "General E(2)-Equivariant
+Steerable CNNs", arXiv 1911.08251; He scaling: Weiler, Hamprecht, Storath 2018, arXiv 1711.07289).
+The harmonics are turned analytically, so odd multiples of 45 degrees are as good as a 3x3 grid allows and
+multiples of 90 are exact.
 """
 
 import math
@@ -25,11 +26,13 @@ _RING_WIDTH = 0.4
 class GroupAction:
     """How one symmetry acts on an equivariant filter bank W (channels, 9): ``W @ taps.T == channels.T @ W``.
 
-    When the input is transformed, the output is transformed in space and its channels become ``channels @ y``.
+    When the input is transformed, the output is transformed in space and its channels become
+    ``channels @ y``.
 
     Attributes:
-        taps: (9, 9) float64, action on the kernel taps in row-major order. For a rotation by 45 degrees it is exact on
-            the six functions that filters are made of and zero on the three directions they cannot reach.
+        taps: (9, 9) float64, action on the kernel taps in row-major order. For a rotation by 45 degrees it is
+            exact on the six functions that filters are made of and zero on the three directions they cannot
+            reach.
         channels: (C, C) float64 permutation matrix.
     """
 
@@ -38,7 +41,7 @@ class GroupAction:
 
 
 def _basis(angle: float) -> Tensor:
-    """The six functions turned counter-clockwise by an angle in degrees, each ring profile of norm 1: (6, 3, 3)."""
+    """The six functions turned counter-clockwise by an angle in degrees, ring of norm 1: (6, 3, 3)."""
     row, column = torch.meshgrid(torch.arange(3), torch.arange(3), indexing="ij")
     x, y = (column - 1).double(), (1 - row).double()
     radius = torch.hypot(x, y)
@@ -59,7 +62,7 @@ def _scaled_basis(angle: float, group_size: int) -> Tensor:
 
 
 def _bank_index(flips: bool) -> Tensor:
-    """Which of the 18 values of the orientations 0 and 45 degrees each tap of the bank takes: (8 or 16, 3, 3).
+    """Which of the 18 values of the orientations 0 and 45 degrees each tap takes: (8 or 16, 3, 3).
 
     Quarter turns and mirror images are permutations of these values, hence exact.
     """
@@ -74,13 +77,14 @@ def _bank_index(flips: bool) -> Tensor:
 def steered_bank(coefficients: Tensor, flips: bool = False) -> Tensor:
     """Turn filters to 8 orientations, and with ``flips`` their mirror images too.
 
-    Orientation k is the filter turned counter-clockwise by 45 k degrees: element k + 2 is torch.rot90 of element k, bit
-    for bit. With flips element 8 + k is the left-right mirror image of the filter, then turned by 45 k degrees.
-    N(0, 1) coefficients give filters of expected squared norm 5/8 (9/16 with flips), which is the output variance
-    on N(0, 1) inputs.
+    Orientation k is the filter turned counter-clockwise by 45 k degrees: element k + 2 is torch.rot90 of
+    element k, bit for bit. With flips element 8 + k is the left-right mirror image of the filter, then turned
+    by 45 k degrees. N(0, 1) coefficients give filters of expected squared norm 5/8 (9/16 with flips), which
+    is the output variance on N(0, 1) inputs.
 
     Args:
-        coefficients: (..., 6) weights of: centre, constant ring, cos, sin, cos of twice, sin of twice the angle.
+        coefficients: (..., 6) weights of: centre, constant ring, cos, sin, cos of twice, sin of twice the
+            angle.
         flips: whether mirror images follow.
 
     Returns:

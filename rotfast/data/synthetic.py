@@ -1,4 +1,4 @@
-"""The synthetic problems of MSR (Zhou, Knowles, Finn 2020, arXiv 2007.02933, section 5), generated on the fly."""
+"""The synthetic problems of MSR (Zhou, Knowles, Finn 2020, arXiv 2007.02933), generated on the fly."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -28,21 +28,21 @@ _FIELDS = 3
 class SyntheticProblem(ABC):
     """A family of linear regression tasks that share a symmetry; made by `synthetic_problem`.
 
-    Every task is a weight ``true_warp @ latent`` with a latent vector of its own, N(0, 1); inputs are N(0, 1) and
-    targets have no noise.
+    Every task is a weight ``true_warp @ latent`` with a latent vector of its own, N(0, 1); inputs are N(0, 1)
+    and targets have no noise.
 
     Attributes:
         name: one of PROBLEMS.
         seed: seed of the problem.
         finite: whether the tasks are the fixed ones of the study.
-        num_tasks: number of fixed tasks (10,000; 2,000 for rot8-flip), of which the first 80 % are for training.
+        num_tasks: number of fixed tasks (10,000; 2,000 for rot8-flip), the first 80 % for training.
         num_examples: examples of a fixed task, 20.
         input_shape: (1, 70) or (1, 32, 32).
         output_shape: (1, 68), (24, 30, 30) or (48, 30, 30).
         weight_shape: (68, 70), (24, 1, 3, 3) or (48, 1, 3, 3).
         latent_size: 3, 6, 15 or 18.
-        group_action: for rot8 and rot8-flip "rotation" (by 45 degrees, counter-clockwise), for rot8-flip "flip"
-            (left-right) too; empty for the 1-D problems.
+        group_action: for rot8 and rot8-flip "rotation" (by 45 degrees, counter-clockwise), for rot8-flip
+            "flip" (left-right) too; empty for the 1-D problems.
     """
 
     num_tasks: int = 10_000
@@ -57,8 +57,8 @@ class SyntheticProblem(ABC):
         self.name = name
         self.seed = seed
         self.finite = finite
-        # torch's CPU generator takes 32 bits of a seed: tasks count on from a scrambled start, so that they never
-        # coincide within a problem and those of seeds 0, 1, 2 do not overlap.
+        # torch's CPU generator takes 32 bits of a seed: tasks count on from a scrambled start, so that they
+        # never coincide within a problem and those of seeds 0, 1, 2 do not overlap.
         self._first_task_seed, self._constants_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
 
     @abstractmethod
@@ -67,13 +67,14 @@ class SyntheticProblem(ABC):
 
     @abstractmethod
     def respond(self, x: Tensor, latent: Tensor) -> Tensor:
-        """Targets (T, n, *output_shape) of inputs (T, n, *input_shape) under latent vectors (T, latent_size)."""
+        """Targets (T, n, *output_shape) of inputs (T, n, *input_shape) and latents (T, latent_size)."""
 
     @property
     def true_warp(self) -> Tensor:
-        """The sharing matrix (prod(weight_shape), latent_size): ``weights(v) == (true_warp @ v).view(weight_shape)``.
+        """The sharing matrix (prod(weight_shape), latent_size).
 
-        It has the layout of ShareLinearFull's and ShareConv2dFull's ``warp``.
+        ``weights(v) == (true_warp @ v).view(weight_shape)``: the layout of ``warp`` in
+        ShareLinearFull and ShareConv2dFull.
         """
         return self.weights(torch.eye(self.latent_size)).flatten(1).T
 
@@ -91,24 +92,25 @@ class SyntheticProblem(ABC):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Draw tasks with their examples.
 
-        In the finite variant ``num_tasks`` different fixed tasks of the split are drawn, and the order of each one's
-        20 examples; task t and its examples come from (seed, t) and nothing is stored. In the infinite variant every
-        task is new, and the two splits differ only by the generator that the caller passes.
+        In the finite variant ``num_tasks`` different fixed tasks of the split are drawn, and the order of
+        each one's 20 examples; task t and its examples come from (seed, t) and nothing is stored. In the
+        infinite variant every task is new, and the two splits differ only by the generator that the caller
+        passes.
 
         Args:
             num_tasks: number of tasks T.
             split: ``"train"`` or ``"test"``.
             k_spt: support examples per task.
             k_qry: query examples per task.
-            generator: source of randomness, whose device the tensors are on; None is torch's global one. Its state
-                is all that a resumed run needs to draw the same tasks.
+            generator: source of randomness, whose device the tensors are on; None is torch's global one. Its
+                state is all that a resumed run needs to draw the same tasks.
 
         Returns:
             x_spt (T, k_spt, *input_shape), y_spt (T, k_spt, *output_shape), x_qry, y_qry; float32.
 
         Raises:
-            ValueError: unknown split, a number below 1, in the finite variant more tasks than the split has or
-                ``k_spt + k_qry`` above 20.
+            ValueError: unknown split, a number below 1, in the finite variant more tasks than the split has
+                or ``k_spt + k_qry`` above 20.
 
         Example:
             >>> problem = synthetic_problem("rank1", seed=0)
@@ -226,12 +228,13 @@ class _SteeredProblem(SyntheticProblem):
 def synthetic_problem(name: str, seed: int, finite: bool = True) -> SyntheticProblem:
     """Make one of the five synthetic problems.
 
-    - rank1, rank2, rank5: inputs (1, 70), outputs (1, 68). The filter at position p has 3 taps and is row p of
-      ``softmax(N(0, 1)) (68, r) @ N(0, 1) (r, 3)``; the first factor is fixed for the problem, the second is new for
-      every task; y[p] = sum over k of filter[p, k] x[p + k]. Rank 1 is an ordinary convolution.
-    - rot8, rot8-flip: inputs (1, 32, 32), outputs a valid 3x3 convolution with 24 or 48 channels: 3 random filters,
-      each in 8 orientations 45 degrees apart, and mirrored (see `rotfast.data.steered_bank`); channel =
-      field * 8 + orientation, with flips field * 16 + mirrored * 8 + orientation. Output variance 5/8 and 9/16.
+    - rank1, rank2, rank5: inputs (1, 70), outputs (1, 68). The filter at position p has 3 taps and is row p
+      of ``softmax(N(0, 1)) (68, r) @ N(0, 1) (r, 3)``; the first factor is fixed for the problem, the second
+      is new for every task; y[p] = sum over k of filter[p, k] x[p + k]. Rank 1 is an ordinary convolution.
+    - rot8, rot8-flip: inputs (1, 32, 32), outputs a valid 3x3 convolution with 24 or 48 channels: 3 random
+      filters, each in 8 orientations 45 degrees apart, and mirrored (see `rotfast.data.steered_bank`);
+      channel = field * 8 + orientation, with flips field * 16 + mirrored * 8 + orientation. Output variance
+      5/8 and 9/16.
 
     Args:
         name: one of PROBLEMS.
