@@ -1,0 +1,75 @@
+"""The command line: rotfast train | evaluate | plot | doctor."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+
+__all__ = ["main"]
+
+_USAGE = """\
+usage: rotfast COMMAND ...
+
+  train msr        meta-learn symmetries: synthetic problems, rotated digits, rotated MNIST
+  evaluate RUN     judge a run's checkpoint on many held-out tasks
+  plot RUN         draw a run's figures
+  doctor           versions, compiled kernels, devices
+
+rotfast COMMAND --help says more."""
+
+# Words of a command and the function of rotfast.recipes.commands behind them.
+_RECIPE_COMMANDS = {("train", "msr"): "train_msr", ("evaluate",): "evaluate", ("plot",): "plot"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: The arguments after the program's name; None takes those of the process.
+
+    Returns:
+        Exit code: 0 done, 2 something the user can mend, 130 stopped by Ctrl-C.
+
+    Example:
+        >>> main(["--help"])  # doctest: +ELLIPSIS
+        usage: rotfast COMMAND ...
+        0
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments in (["-h"], ["--help"]):
+        print(_USAGE)
+        return 0
+    if arguments == ["doctor"]:
+        print(importlib.import_module("rotfast.doctor").report())
+        return 0
+    for words, name in _RECIPE_COMMANDS.items():
+        if tuple(arguments[: len(words)]) == words:
+            return _run(name, arguments[len(words) :])
+    print(_USAGE, file=sys.stderr)
+    return _fail(f"unknown command: {shlex.join(arguments)}" if arguments else "which command?")
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    """Run a command of a recipe; what the user can mend becomes a message instead of a traceback."""
+    try:
+        commands = importlib.import_module("rotfast.recipes.commands")
+    except ModuleNotFoundError as error:
+        return _fail(f"{error}; the recipes need more packages: pip install 'rotfast[recipes]'")
+    run = importlib.import_module("rotfast.recipes.run")
+    command: Callable[[list[str]], None] = getattr(commands, name)
+    try:
+        command(arguments)
+    except run.RunError as error:
+        return _fail(f"error: {error}")
+    except run.RunStopped as stopped:
+        return _fail(str(stopped), 130)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    return 0
+
+
+def _fail(message: str, code: int = 2) -> int:
+    print(f"rotfast: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,4 @@
+"""Training recipes: a typed configuration and an explicit training loop each.
+
+Nothing else in rotfast imports them.
+"""

@@ -1,0 +1,248 @@
+"""Configuration of the MSR recipe and its presets."""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from rotfast.recipes.run import RunError
+
+__all__ = [
+    "PROBLEMS",
+    "ROTATED",
+    "MsrConfig",
+    "config_from_dict",
+    "config_to_dict",
+    "preset_config",
+]
+
+Problem = Literal["rank1", "rank2", "rank5", "rot8", "rot8-flip", "rotated-digits", "rotated-mnist"]
+Model = Literal["share", "conv", "fc", "lc", "single", "dedicated"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Preset = Literal["as-in-deck", "recommended"]
+
+PROBLEMS: tuple[str, ...] = typing.get_args(Problem)
+ROTATED = ("rotated-digits", "rotated-mnist")
+_MODELS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("rank1", "rank2", "rank5"), ("share", "conv", "fc", "lc")),
+    **dict.fromkeys(("rot8", "rot8-flip"), ("share", "conv")),
+    **dict.fromkeys(ROTATED, ("single", "dedicated")),
+}
+
+
+@dataclass(frozen=True)
+class MsrConfig:
+    """Meta-learning symmetries by reparameterisation (Zhou, Knowles, Finn 2020, arXiv 2007.02933).
+
+    The defaults of a problem come from its preset (`preset_config`); the values here are those of the study's
+    synthetic problems.
+
+    Example:
+        >>> MsrConfig(problem="rot8", model="fc")
+        Traceback (most recent call last):
+        ...
+        ValueError: model must be one of share, conv for problem rot8, got 'fc'
+    """
+
+    problem: Problem = "rank1"
+    """What is learned: synthetic linear maps with a hidden symmetry, or rotated images of digits."""
+    model: Model = "share"
+    """share, conv, fc (fully connected) and lc (locally connected) for the synthetic problems, single and
+    dedicated (one circuit per angle) for the rotated ones."""
+    preset: Preset = "recommended"
+    """as-in-deck repeats the study with its flaws, recommended is what one should do."""
+    routed: bool = False
+    """dedicated: only the circuit of an image's angle is active, instead of all circuits for every image."""
+    latent_size: int = 3
+    """single, dedicated: numbers that the head adapts, W = U v with v of this size."""
+    seed: int = 0
+    """Seed of the initial weights, of the training tasks and of a synthetic problem's hidden symmetry."""
+    steps: int = 1000
+    """Outer steps."""
+    tasks: int = 32
+    """Tasks of one outer step."""
+    k_spt: int = 1
+    """Support examples of a task: the inner loop learns from these."""
+    k_qry: int = 19
+    """Query examples of a task: the outer loop learns from these."""
+    fresh: bool = True
+    """New tasks at every step, of the rotated problems one angle each. Otherwise as in the study: a limited
+    supply for the synthetic problems, the same few tasks of mixed angles at every step for the rotated ones."""
+    angles: tuple[float, ...] = (0.0, 9.0, 18.0, 27.0, 36.0)
+    """rotated problems: angles in degrees, counter-clockwise."""
+    test_tasks: int = 300
+    """Tasks of a test during training, the same at every test and for every seed."""
+    test_every: int = 100
+    """Steps between tests; there is one after the first step too."""
+    inner_lr: float = 0.1
+    """Initial inner learning rate."""
+    lr_mode: Literal["per_layer", "per_param", "fixed"] = "per_layer"
+    """Whether a rate is learned for each adapted tensor, for each of its elements, or not at all."""
+    inner_optimizer: Literal["sgd", "adam"] = "sgd"
+    """Optimiser of the inner loop."""
+    inner_steps: int = 1
+    """Inner steps."""
+    first_order: bool = False
+    """Leave the second derivatives out."""
+    outer_lr: float = 1e-3
+    """Learning rate of the outer loop's Adam."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """How outer_lr changes: not at all, or down to zero along half a cosine."""
+    task_chunk: int | None = None
+    """Most tasks held in memory at once; less memory, more time."""
+    log_every: int = 10
+    """Steps between lines about the training tasks in metrics.jsonl."""
+    checkpoint_every: int = 100
+    """Steps between checkpoints."""
+    device: Device = "auto"
+    """Where to compute; auto takes an accelerator that is there."""
+    precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Number format of parameters and arithmetic."""
+    data_dir: str | None = None
+    """Folder with MNIST's files; otherwise ROTFAST_DATA names it, or MNIST is downloaded."""
+
+    def __post_init__(self) -> None:
+        if self.problem not in PROBLEMS:
+            raise ValueError(f"problem must be one of {', '.join(PROBLEMS)}, got {self.problem!r}")
+        models = _MODELS[self.problem]
+        if self.model not in models:
+            raise ValueError(
+                f"model must be one of {', '.join(models)} for problem {self.problem}, got {self.model!r}"
+            )
+        if self.routed and self.model != "dedicated":
+            raise ValueError(f"routed needs model dedicated, got {self.model!r}")
+        for name in ("steps", "tasks", "k_spt", "k_qry", "test_tasks", "latent_size"):
+            _check_at_least_one(name, getattr(self, name))
+        for name in ("test_every", "log_every", "checkpoint_every"):
+            _check_at_least_one(name, getattr(self, name))
+        for name in ("inner_lr", "outer_lr"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
+        if not self.angles or not all(map(math.isfinite, self.angles)):
+            raise ValueError(f"angles must be at least one finite number of degrees, got {self.angles}")
+        if len(set(self.angles)) != len(self.angles):
+            raise ValueError(f"angles must differ from each other, got {self.angles}")
+        if self.preset not in typing.get_args(Preset):
+            raise ValueError(f"preset must be as-in-deck or recommended, got {self.preset!r}")
+
+    @property
+    def rotated(self) -> bool:
+        """Whether this is one of the rotated digit problems, a classification."""
+        return self.problem in ROTATED
+
+
+def _check_at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+_SYNTHETIC_AS_IN_DECK: dict[str, Any] = {"fresh": False}
+_ROTATED_AS_IN_DECK: dict[str, Any] = {
+    "model": "single",
+    "fresh": False,
+    "tasks": 5,
+    "test_tasks": 5,
+    "inner_lr": 0.01,
+    "outer_lr": 1e-4,
+}
+_ROTATED_RECOMMENDED: dict[str, Any] = {
+    "model": "single",
+    "fresh": True,
+    "tasks": 5,
+    "test_tasks": 20,
+    "k_spt": 1,
+    "k_qry": 64,
+    "inner_lr": 0.01,
+    "outer_lr": 1e-3,
+    "schedule": "cosine",
+    "steps": 3000,
+    "test_every": 250,
+}
+# What differs from the fields' defaults, which are the study's own for the synthetic problems.
+_PRESETS: dict[tuple[str, str], dict[str, Any]] = {
+    **dict.fromkeys(
+        [(problem, "as-in-deck") for problem in PROBLEMS if problem not in ROTATED],
+        _SYNTHETIC_AS_IN_DECK,
+    ),
+    ("rotated-mnist", "as-in-deck"): _ROTATED_AS_IN_DECK,
+    ("rotated-digits", "as-in-deck"): _ROTATED_AS_IN_DECK,
+    ("rotated-mnist", "recommended"): _ROTATED_RECOMMENDED,
+    ("rotated-digits", "recommended"): {
+        **_ROTATED_RECOMMENDED,
+        "steps": 1000,
+        "test_every": 100,
+    },
+}
+
+
+def preset_config(problem: str = "rotated-digits", preset: str = "recommended") -> MsrConfig:
+    """The defaults of a problem.
+
+    Args:
+        problem: One of PROBLEMS.
+        preset: "as-in-deck" or "recommended".
+
+    Raises:
+        ValueError: Unknown problem or preset.
+
+    Example:
+        >>> preset_config("rotated-mnist", "as-in-deck").inner_lr
+        0.01
+    """
+    base = MsrConfig(
+        problem=typing.cast(Problem, problem),
+        preset=typing.cast(Preset, preset),
+        model="single" if problem in ROTATED else "share",
+    )
+    return replace(base, **_PRESETS.get((problem, preset), {}))
+
+
+def config_to_dict(config: MsrConfig) -> dict[str, Any]:
+    """The configuration as config.yaml holds it."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()
+    }
+
+
+def config_from_dict(values: Mapping[str, Any]) -> MsrConfig:
+    """Read a configuration back.
+
+    Raises:
+        RunError: A field is unknown, missing or has a wrong value.
+
+    Example:
+        >>> config_from_dict(config_to_dict(MsrConfig(steps=5))).steps
+        5
+    """
+    known = typing.get_type_hints(MsrConfig)
+    for name in values:
+        if name not in known:
+            raise RunError(f"config.yaml has an unknown field {name!r}")
+    for field in fields(MsrConfig):
+        if field.name not in values:
+            raise RunError(f"config.yaml lacks the field {field.name!r}")
+    converted = {name: _convert(name, value, known[name]) for name, value in values.items()}
+    try:
+        return MsrConfig(**converted)
+    except ValueError as error:
+        raise RunError(f"config.yaml: {error}") from error
+
+
+def _convert(name: str, value: Any, hint: Any) -> Any:
+    """A value as YAML gives it in the type of its field."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_convert(name, item, arguments[0]) for item in value)
+    if origin is Literal and value in arguments:
+        return value
+    if origin is types.UnionType:
+        return value if value is None else _convert(name, value, arguments[0])
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and type(value) is hint:
+        return value
+    raise RunError(f"config.yaml: {name} has the wrong value {value!r}")

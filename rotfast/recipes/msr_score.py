@@ -1,0 +1,93 @@
+"""How well a learner does: losses with intervals, errors by angle, spread over seeds."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rotfast.plots.losses import student_t_975
+from rotfast.recipes.msr_tasks import Tasks
+
+__all__ = ["Score", "describe", "measure", "spread"]
+
+
+@dataclass
+class Score:
+    """Loss of every task and, for a classification, the errors by angle."""
+
+    losses: list[float] = field(default_factory=list)
+    images: Counter[float] = field(default_factory=Counter)
+    errors: Counter[float] = field(default_factory=Counter)
+
+    def add(self, losses: Tensor, outputs: Tensor, tasks: Tasks) -> Score:
+        """Count the query results of some tasks: losses (T,), outputs (T, k_qry, ...)."""
+        self.losses += losses.detach().tolist()
+        if tasks.angle is None:
+            return self
+        wrong = (outputs.detach().argmax(-1) != tasks.y_qry).flatten().tolist()
+        for angle, is_wrong in zip(tasks.angle.flatten().tolist(), wrong, strict=True):
+            self.images[angle] += 1
+            self.errors[angle] += is_wrong
+        return self
+
+    def record(self) -> dict[str, Any]:
+        """As a line of metrics.jsonl has it; loss_ci95 is half of the 95 % interval of the tasks' mean."""
+        record: dict[str, Any] = {"loss": statistics.fmean(self.losses)}
+        if len(self.losses) > 1:
+            record["loss_ci95"] = 1.96 * statistics.stdev(self.losses) / math.sqrt(len(self.losses))
+        if self.images:
+            angles = sorted(self.images)
+            record["accuracy"] = 1 - self.errors.total() / self.images.total()
+            record["errors_per_angle"] = {str(angle): self.errors[angle] for angle in angles}
+            record["images_per_angle"] = {str(angle): self.images[angle] for angle in angles}
+        return record
+
+
+@torch.no_grad()
+def measure(learner: Any, tasks: Iterable[Tasks], device: torch.device) -> Score:
+    """Adapt to every task's support set and judge its query set."""
+    score = Score()
+    for chunk in tasks:
+        chunk = chunk.to(device)
+        losses, outputs = learner.query(chunk.x_spt, chunk.y_spt, chunk.x_qry, chunk.y_qry)
+        score.add(losses, outputs, chunk)
+    return score
+
+
+def describe(record: dict[str, Any]) -> str:
+    """A record in a few words.
+
+    Example:
+        >>> describe({"loss": 0.5, "accuracy": 0.9})
+        'loss 0.5000  accuracy 90.00%'
+    """
+    text = f"loss {record['loss']:.4f}"
+    if "loss_ci95" in record:
+        text += f" ± {record['loss_ci95']:.4f}"
+    return text + (f"  accuracy {record['accuracy']:.2%}" if "accuracy" in record else "")
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean of independent runs; from two runs on, standard deviation and half of Student's 95 % interval.
+
+    Example:
+        >>> spread([1.0, 3.0])["mean"], spread([1.0])["ci95"]
+        (2.0, None)
+    """
+    result: dict[str, Any] = {
+        "mean": statistics.fmean(values),
+        "std": None,
+        "ci95": None,
+        "values": [*values],
+    }
+    if len(values) > 1:
+        result["std"] = statistics.stdev(values)
+        result["ci95"] = student_t_975(len(values) - 1) * result["std"] / math.sqrt(len(values))
+    return result
