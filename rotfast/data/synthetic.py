@@ -144,12 +144,10 @@ class SyntheticProblem(ABC):
             )
         device = generator.device
         task = first + torch.randperm(count, generator=generator, device=device)[:num_tasks]
-        order = torch.rand(num_tasks, self.num_examples, generator=generator, device=device).argsort(1)[
-            :, :size
-        ]
+        order = torch.rand(num_tasks, self.num_examples, generator=generator, device=device).argsort(1)
         latent = torch.empty(num_tasks, self.latent_size)
         x = torch.empty(num_tasks, size, *self.input_shape)
-        for i, (number, examples) in enumerate(zip(task.tolist(), order.cpu(), strict=True)):
+        for i, (number, examples) in enumerate(zip(task.tolist(), order[:, :size].cpu(), strict=True)):
             latent[i], stream = self._latent(number)
             torch.index_select(
                 torch.randn(self.num_examples, *self.input_shape, generator=stream), 0, examples, out=x[i]

@@ -16,6 +16,11 @@ import torch
 
 from rotfast.data import load_mnist, mnist
 
+# requests leaves the socket of a failed download to the garbage collector; `mirrors` collects it afterwards.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
 NAMES = [stem for stems in mnist._STEMS.values() for stem in stems]
 
 
@@ -131,7 +136,6 @@ def mirrors(tiny, monkeypatch) -> Iterator[Callable[..., list[str]]]:
         server.shutdown()
         server.server_close()
     with warnings.catch_warnings():
-        # A failed download leaves its socket to the garbage collector, which would complain in a later test.
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
 
