@@ -18,7 +18,11 @@ ROOT = Path(__file__).resolve().parent
 # LibTorch stable ABI of torch 2.11: one binary for this and every later torch; ATen cannot be included.
 STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020b000000000000"]
 COMMON = ["-std=c++20", "-O3", *STABLE_ABI]
-CXX_FLAGS = [*COMMON, "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-Wall", "-Wextra"]
+CXX_FLAGS = [
+    *(*COMMON, "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"),
+    # psabi: vectors are passed only between functions that are inlined into each other.
+    *("-Wall", "-Wextra", "-Wno-psabi"),
+]
 NVCC_FLAGS = [*COMMON, "-DUSE_CUDA"]
 # Where no GPU is visible there is nothing to ask: A100 and H100, and newer ones through PTX.
 DEFAULT_ARCHITECTURES = "8.0;9.0+PTX"
@@ -66,6 +70,15 @@ def why_no_cuda(sources: list[str], torch_cuda: str | None, home: Path | None) -
     return None
 
 
+def with_pybind11(torch_headers: list[str]) -> list[str]:
+    """Torch's pybind11 if it has one: an isolated build's moves each time, and ninja would start over."""
+    if any((Path(path) / "pybind11").is_dir() for path in torch_headers):
+        return torch_headers
+    import pybind11
+
+    return [pybind11.get_include(), *torch_headers]
+
+
 def extension() -> Extension:
     import torch
 
@@ -83,24 +96,24 @@ def extension() -> Extension:
 
     from torch.utils import cpp_extension
 
-    headers = [f"-isystem{path}" for path in cpp_extension.include_paths()]  # torch's warnings are not ours
-    flags = {"cxx": [*CXX_FLAGS, *headers], "nvcc": NVCC_FLAGS}
+    torch_headers = cpp_extension.include_paths()
+    system = [f"-isystem{path}" for path in with_pybind11(torch_headers)]  # their warnings are not ours
+    flags = {"cxx": [*CXX_FLAGS, *system], "nvcc": NVCC_FLAGS}
+    own = [str(ROOT / "csrc")]
     say(f"torch {torch.__version__} at {Path(torch.__file__).parent}")
     say(f"CPU kernels: yes ({len(cpu)} files)")
     if reason is not None:
         say(f"CUDA kernels: no, {reason}")
         flags["cxx"].append(f'-DROTFAST_NO_CUDA_REASON="{reason}"')
         return cpp_extension.CppExtension(
-            "rotfast._C", cpu, include_dirs=[str(ROOT / "csrc")], extra_compile_args={"cxx": flags["cxx"]}
+            "rotfast._C", cpu, include_dirs=own, extra_compile_args={"cxx": flags["cxx"]}
         )
     architectures = " ".join(
         sorted({flag.rpartition("code=")[2] for flag in cpp_extension._get_cuda_arch_flags()})
     )
     say(f"CUDA kernels: yes ({len(cuda)} files), toolkit {home}, for {architectures}")
     flags["cxx"] += ["-DUSE_CUDA", f'-DROTFAST_CUDA_ARCHITECTURES="{architectures}"']
-    return cpp_extension.CUDAExtension(
-        "rotfast._C", cpu + cuda, include_dirs=[str(ROOT / "csrc")], extra_compile_args=flags
-    )
+    return cpp_extension.CUDAExtension("rotfast._C", cpu + cuda, include_dirs=own, extra_compile_args=flags)
 
 
 def build_extension() -> dict[str, object]:
@@ -142,9 +155,9 @@ def put_ninja_on_path() -> None:
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), ninja.BIN_DIR])
 
 
-metadata_only = {"egg_info", "dist_info", "sdist"} & set(sys.argv)
-if metadata_only:
-    setup()
-else:
-    put_ninja_on_path()
-    setup(**build_extension())
+if __name__ == "__main__":
+    if {"egg_info", "dist_info", "sdist"} & set(sys.argv):
+        setup()  # nothing is compiled, so torch need not be there
+    else:
+        put_ninja_on_path()
+        setup(**build_extension())

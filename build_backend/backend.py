@@ -1,9 +1,9 @@
 """setuptools' build backend, told to compile against the torch that will load the extension.
 
 An isolated build sees only what ``build-system.requires`` names. Naming torch there would download a second
-torch, perhaps of another version, although the interpreter that asked for the build has one. So torch is asked
-for only when that interpreter has none that is new enough; otherwise its import path is made visible to the
-build.
+torch, perhaps of another version, although the interpreter that asked for the build has one. So torch is
+asked for only when that interpreter has none that is new enough; otherwise its import path is made visible to
+the build.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""What is installed, which compiled kernels there are, and why one is absent: what ``rotfast doctor`` prints."""
+"""What is installed, which kernels are compiled, and why one is absent: what ``rotfast doctor`` prints."""
 
 import importlib.metadata
 import os
@@ -77,7 +77,7 @@ def report() -> str:
 
     Example:
         >>> print(report().splitlines()[0])  # doctest: +ELLIPSIS
-        rotfast          0.1...
+        rotfast  ...
     """
     facts = [*_versions(), *_build(), *_machine()]
     width = max(len(name) for name, _ in facts)
