@@ -113,8 +113,9 @@ class DedicatedCircuits(nn.Module):
         if circuit is None:
             y: Tensor = self.align_layer(torch.cat([each(x) for each in self.circuits], dim=-1))
             return y
-        if circuit.dtype != torch.int64:
-            raise TypeError(f"circuit must be an int64 tensor, got {circuit.dtype}")
+        if not isinstance(circuit, Tensor) or circuit.dtype != torch.int64:
+            got = getattr(circuit, "dtype", type(circuit).__name__)
+            raise TypeError(f"circuit must be an int64 tensor, got {got}")
         if circuit.dim() == 0:
             return self._forward_one(x, circuit)
         if circuit.shape != x.shape[:-3]:

@@ -31,14 +31,18 @@ def test_linear_maps_by_its_weight():
 
 def test_conv_starts_as_the_identity_and_mixes_channels():
     layer = Identity1x1Conv(3)
-    assert {name: tuple(value.shape) for name, value in layer.state_dict().items()} == {"weight": (3, 3, 1, 1)}
+    assert {name: tuple(value.shape) for name, value in layer.state_dict().items()} == {
+        "weight": (3, 3, 1, 1)
+    }
     x = torch.randn(2, 3, 4, 5)
     assert torch.equal(layer(x), x)
     torch.nn.init.normal_(layer.weight)
     torch.testing.assert_close(layer(x), torch.einsum("oi,nihw->nohw", layer.weight[..., 0, 0], x))
 
 
-@pytest.mark.parametrize("layer", [IdentityLinear(3, sigmoid=True), Identity1x1Conv(3)], ids=["linear", "conv"])
+@pytest.mark.parametrize(
+    "layer", [IdentityLinear(3, sigmoid=True), Identity1x1Conv(3)], ids=["linear", "conv"]
+)
 def test_all_parameters_are_symmetry_parameters(layer):
     assert list(symmetry_parameters(layer)) == list(layer.state_dict())
     assert adapted_parameters(layer) == {}
@@ -58,7 +62,7 @@ def test_bad_arguments_are_refused():
         IdentityLinear(0)
     with pytest.raises(TypeError, match="sigmoid must be a bool, got 1"):
         IdentityLinear(3, sigmoid=1)
-    with pytest.raises(ValueError, match="out_channels must be a positive int, got 2.0"):
+    with pytest.raises(ValueError, match=r"out_channels must be a positive int, got 2\.0"):
         Identity1x1Conv(2.0)
 
 

@@ -32,7 +32,9 @@ def test_every_position_has_its_own_kernel(stride, length):
     assert y.shape == (4, 3, 5)
     for position in range(5):
         window = x[:, :, position * stride : position * stride + 3]
-        expected = torch.einsum("oik,nik->no", layer.weight[0, :, :, position], window) + layer.bias[0, :, position]
+        expected = (
+            torch.einsum("oik,nik->no", layer.weight[0, :, :, position], window) + layer.bias[0, :, position]
+        )
         torch.testing.assert_close(y[:, :, position], expected)
 
 

@@ -146,7 +146,13 @@ def test_loads_into_conv2d_by_get_weight():
         (((2, 1), 1), {"sigmoid": True}, (2, 1), True),
         ((), {"sigmoid": True, "stride": 3}, (3, 3), True),
     ],
-    ids=["study: sigmoid", "study: sigmoid, stride by name", "Conv2d: stride", "Conv2d: stride, padding", "names"],
+    ids=[
+        "study: sigmoid",
+        "study: sigmoid, stride by name",
+        "Conv2d: stride",
+        "Conv2d: stride, padding",
+        "names",
+    ],
 )
 def test_understands_the_positional_order_of_the_study_and_of_conv2d(args, kwargs, stride, sigmoid):
     layer = ShareConv2d(1, 2, 3, *args, **kwargs)
@@ -168,7 +174,9 @@ def test_positional_sigmoid_followed_by_a_position_is_refused():
 
 
 def test_sigmoid_given_twice_is_refused():
-    with pytest.raises(TypeError, match="sigmoid must be given once, got True by position and False by keyword"):
+    with pytest.raises(
+        TypeError, match="sigmoid must be given once, got True by position and False by keyword"
+    ):
         ShareConv2d(1, 2, 3, True, sigmoid=False)
 
 

@@ -80,7 +80,12 @@ def test_full_repr_shows_the_sizes():
 
 @pytest.mark.parametrize("sigmoid", [False, True], ids=["linear", "sigmoid"])
 def test_factored_state_dict_has_the_names_and_shapes_of_the_study(sigmoid):
-    expected = {"linear.weight": (6, 4), "linear.bias": (6,), "U_warp.weight": (4, 4), "V_warp.weight": (6, 6)}
+    expected = {
+        "linear.weight": (6, 4),
+        "linear.bias": (6,),
+        "U_warp.weight": (4, 4),
+        "V_warp.weight": (6, 6),
+    }
     if sigmoid:
         expected |= {"U_warp.temp_warp": (1,), "V_warp.temp_warp": (1,)}
     assert shapes(ShareLinear(4, 6, sigmoid=sigmoid)) == expected

@@ -19,7 +19,9 @@ class Warped(nn.Module):
 
 
 def test_names_of_a_nested_model_are_qualified_and_in_order():
-    model = nn.Sequential(ShareConv2d(1, 2, 3), nn.Linear(2, 2), nn.ModuleDict({"head": ShareLinearFull(2, 2)}))
+    model = nn.Sequential(
+        ShareConv2d(1, 2, 3), nn.Linear(2, 2), nn.ModuleDict({"head": ShareLinearFull(2, 2)})
+    )
     assert list(symmetry_parameters(model)) == ["0.A_warp", "0.B_warp", "0.C_warp", "2.head.warp"]
     assert list(adapted_parameters(model)) == [
         "0.weight",
@@ -90,5 +92,5 @@ def test_a_declaration_that_is_no_tuple_is_refused():
 
 
 def test_what_is_no_module_is_refused():
-    with pytest.raises(TypeError, match="module must be an nn.Module, got dict"):
+    with pytest.raises(TypeError, match=r"module must be an nn\.Module, got dict"):
         symmetry_parameters({})
