@@ -1,13 +1,15 @@
 """Which backend a call takes, and why: the compiled kernels or the plain PyTorch reference.
 
-``ROTFAST_BACKEND=reference`` sends every call to the reference; ``ROTFAST_LOG=debug`` logs each distinct choice
-once. Both are read when rotfast is imported.
+``ROTFAST_BACKEND=reference`` sends every call to the reference; ``ROTFAST_LOG=debug`` logs each distinct
+choice once. Both are read when rotfast is imported.
 """
 
 import functools
 import importlib
 import logging
 import os
+
+import torch
 
 log = logging.getLogger("rotfast")
 
@@ -30,7 +32,8 @@ def _load_extension() -> str | None:
     return None
 
 
-if os.environ.get("ROTFAST_LOG", "").lower() == "debug":
+_debug = os.environ.get("ROTFAST_LOG", "").lower() == "debug"
+if _debug:
     logging.basicConfig()
     log.setLevel(logging.DEBUG)
 
@@ -56,6 +59,6 @@ def _explain(operator: str, backend: str, reason: str) -> None:
 
 
 def explain(operator: str, backend: str, reason: str) -> None:
-    """Log a choice the first time it is made."""
-    if log.isEnabledFor(logging.DEBUG):
+    """Log a choice the first time it is made; not while torch.compile traces, which would split the graph."""
+    if _debug and not torch.compiler.is_compiling():
         _explain(operator, backend, reason)

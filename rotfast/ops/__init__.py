@@ -1,3 +1,8 @@
-from rotfast.reference import expand_dense, expand_kronecker, share_conv2d, share_conv2d_full, share_linear
+"""Operators: backend choice, autograd Functions, fake kernels and vmap rules over torch.ops.rotfast."""
+
+from rotfast.ops.expand_dense import expand_dense
+from rotfast.ops.expand_kronecker import expand_kronecker
+from rotfast.ops.share_conv2d import share_conv2d, share_conv2d_full
+from rotfast.ops.share_linear import share_linear
 
 __all__ = ["expand_dense", "expand_kronecker", "share_conv2d", "share_conv2d_full", "share_linear"]

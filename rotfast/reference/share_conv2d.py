@@ -17,14 +17,21 @@ def conv2d(
     dilation: tuple[int, int],
     groups: int,
 ) -> Tensor:
-    """conv2d in which x (T,N,C,H,W), W (T,O,I,kh,kw) and bias (T,O) may carry a leading task dimension."""
+    """conv2d in the dtype of x, in which x (T,N,C,H,W), W (T,O,I,kh,kw) and bias (T,O) may carry tasks T."""
+    W = W.to(x.dtype)
+    bias = None if bias is None else bias.to(x.dtype)
     if W.dim() == 4 and (bias is None or bias.dim() == 1):
         images = x.flatten(0, 1) if x.dim() == 5 else x
         y = F.conv2d(images, W, bias, stride, padding, dilation, groups)
         return y.unflatten(0, x.shape[:2]) if x.dim() == 5 else y
-    batched = [t for t, dim in ((x, 4), (W, 4), (bias, 1)) if t is not None and t.dim() > dim]
+    tasks = next(t.shape[0] for t, dim in ((x, 4), (W, 4), (bias, 1)) if t is not None and t.dim() > dim)
+    if tasks == 0:
+        one = F.conv2d(
+            x.new_zeros(x.shape[-4:]), W.new_zeros(W.shape[-4:]), None, stride, padding, dilation, groups
+        )
+        return one.new_zeros(0, *one.shape) * (x.sum() + W.sum())
     outputs = []
-    for t in range(batched[0].shape[0]):
+    for t in range(tasks):
         x_t = x[t] if x.dim() == 5 else x
         W_t = W[t] if W.dim() == 5 else W
         bias_t = bias[t] if bias is not None and bias.dim() == 2 else bias

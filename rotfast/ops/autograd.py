@@ -1,0 +1,73 @@
+"""How the operators' autograd Functions are called and batched."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+
+def call(function: type[Function], *args: Any) -> Any:
+    """Run a Function, without its bookkeeping (tens of microseconds) when nothing can be differentiated.
+
+    Inside torch.func transforms the bookkeeping is what dispatches to the vmap rule, so it stays.
+    """
+    needs_graph = torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args)
+    if needs_graph or torch._C._are_functorch_transforms_active():
+        return function.apply(*args)
+    return function.forward(*args)
+
+
+def batch_as_tasks(
+    batch: int,
+    in_dims: Sequence[int | None],
+    tensors: Sequence[Tensor | None],
+    ranks: Sequence[int],
+    run: Callable[..., Any],
+    *,
+    expand: Sequence[int] = (),
+) -> Any:
+    """Turn a vmapped dimension into the task dimension and call ``run`` on the tensors.
+
+    Arguments that are not batched stay shared, except those at the positions ``expand``. When an argument
+    has a task dimension already (nested vmap), the new dimension is a loop.
+    """
+    has_tasks = any(
+        t is not None and t.dim() - (dim is not None) > rank
+        for t, dim, rank in zip(tensors, in_dims, ranks, strict=True)
+    )
+    if has_tasks:
+        slices = [
+            [
+                t if t is None or dim is None else t.select(dim, b)
+                for t, dim in zip(tensors, in_dims, strict=True)
+            ]
+            for b in range(batch)
+        ]
+        results = [run(*arguments) for arguments in slices]
+        if isinstance(results[0], tuple):
+            return tuple(torch.stack(column) for column in zip(*results, strict=True))
+        return torch.stack(results)
+    moved = []
+    for position, (t, dim) in enumerate(zip(tensors, in_dims, strict=True)):
+        if t is not None and dim is not None:
+            t = t.movedim(dim, 0)
+        elif t is not None and position in expand:
+            t = t.expand(batch, *t.shape)
+        moved.append(t)
+    return run(*moved)
+
+
+def match_tasks(tensor: Tensor, like: Tensor) -> Tensor:
+    """Sum over tasks, or repeat for all tasks, so that the task dimension is that of ``like``."""
+    if tensor.dim() > like.dim():
+        return tensor.sum(0)
+    if tensor.dim() < like.dim():
+        return tensor.expand(like.shape[0], *tensor.shape)
+    return tensor
+
+
+def in_float32(tensor: Tensor) -> bool:
+    """Whether kernels store this dtype but compute in float32."""
+    return tensor.dtype in (torch.float16, torch.bfloat16)

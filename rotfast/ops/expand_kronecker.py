@@ -1,0 +1,120 @@
+"""expand_kronecker: autograd, vmap and fake kernels over torch.ops.rotfast.expand_kronecker.
+
+W is linear in each of (weight, A, B, C), so with the cotangent g the form F(g, weight, A, B, C) = ⟨g, W⟩ is
+linear in five arguments: the derivative of its gradient is the same gradient with one argument replaced.
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from rotfast import backend, reference
+from rotfast.ops.autograd import batch_as_tasks, call, in_float32
+
+_RANKS = (3, 2, 2, 2)
+# Multiply-adds up to which one fused call beats three library matrix products (one core, AVX-512).
+_FUSED_LIMIT = 2_000_000
+
+if backend.kernels_loaded:
+
+    @torch.library.register_fake("rotfast::expand_kronecker")
+    def _fake(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+        shape = [A.shape[-2], B.shape[-2], C.shape[-2]]
+        tasks = [t.shape[0] for t, rank in zip((weight, A, B, C), _RANKS, strict=True) if t.dim() > rank]
+        return weight.new_empty(tasks[:1] + shape)
+
+    @torch.library.register_fake("rotfast::expand_kronecker_backward")
+    def _fake_backward(
+        g: Tensor, weight: Tensor, A: Tensor, B: Tensor, C: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return (
+            weight.new_empty(weight.shape),
+            A.new_empty(A.shape),
+            B.new_empty(B.shape),
+            C.new_empty(C.shape),
+        )
+
+
+class ExpandKronecker(Function):
+    """W = (A ⊗ B ⊗ C) weight."""
+
+    @staticmethod
+    def forward(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+        return torch.ops.rotfast.expand_kronecker(weight, A, B, C)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, ...]:
+        return call(ExpandKroneckerBackward, g, *ctx.saved_tensors)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *tensors: Tensor) -> tuple[Tensor, int]:
+        run = ExpandKronecker.apply
+        return batch_as_tasks(info.batch_size, in_dims, tensors, _RANKS, run), 0
+
+
+class ExpandKroneckerBackward(Function):
+    """The gradient of ⟨g, W⟩ with respect to weight, A, B and C."""
+
+    @staticmethod
+    def forward(g: Tensor, weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, ...]:
+        return torch.ops.rotfast.expand_kronecker_backward(g, weight, A, B, C)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *directions: Tensor) -> tuple[Tensor, ...]:
+        g, *factors = ctx.saved_tensors
+        g_total: Tensor | None = None
+        totals: list[Tensor | None] = [None] * 4
+        for position, direction in enumerate(directions):
+            replaced = [*factors[:position], direction, *factors[position + 1 :]]
+            change = call(ExpandKronecker, *replaced)
+            if change.dim() < g.dim():
+                change = change.expand_as(g)
+            g_total = change if g_total is None else g_total + change
+            for other, gradient in enumerate(call(ExpandKroneckerBackward, g, *replaced)):
+                if other != position:
+                    total = totals[other]
+                    totals[other] = gradient if total is None else total + gradient
+        return cast(tuple[Tensor, ...], (g_total, *totals))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *tensors: Tensor) -> tuple[Any, tuple[int, ...]]:
+        run = ExpandKroneckerBackward.apply
+        outputs = batch_as_tasks(info.batch_size, in_dims, tensors, (3, *_RANKS), run, expand=range(5))
+        return outputs, (0, 0, 0, 0)
+
+
+def why_not_fused(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> str | None:
+    """Why the fused kernel does not serve these arguments, or None."""
+    if (reason := backend.why_not_compiled()) is not None:
+        return reason
+    if weight.device.type != "cpu":
+        return f"no compiled kernel for {weight.device.type}"
+    if weight.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        return f"no compiled kernel for {weight.dtype}"
+    P, Q, L = weight.shape[-3:]
+    O, I, K = A.shape[-2], B.shape[-2], C.shape[-2]  # noqa: E741
+    if P * Q * K * L + P * I * Q * K + O * P * I * K > _FUSED_LIMIT:
+        return "large enough for library matrix products"
+    return None
+
+
+def expand_kronecker(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """W[o,i,k] = Σ A[o,p] B[i,q] C[k,l] weight[p,q,l] by the best backend; arguments are checked already."""
+    reason = why_not_fused(weight, A, B, C)
+    if reason is not None:
+        backend.explain("expand_kronecker", "reference", reason)
+        return reference.expand_kronecker(weight, A, B, C)
+    backend.explain("expand_kronecker", "cpu", "fused kernel")
+    if in_float32(weight):
+        return call(ExpandKronecker, weight.float(), A.float(), B.float(), C.float()).to(weight.dtype)
+    return call(ExpandKronecker, weight, A, B, C)

@@ -1,0 +1,314 @@
+"""share_conv2d: autograd, vmap and fake kernels over torch.ops.rotfast.conv2d and its derivatives.
+
+For few input channels on a CPU one Function expands the kernel and convolves directly; elsewhere the fused
+expansion is followed by the library's convolution.
+
+Convolution, its input gradient and its weight gradient are the three derivatives of one trilinear form
+⟨g, conv2d(x, W)⟩: each one's backward is the other two.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional as F
+
+from rotfast import backend, reference
+from rotfast.ops.autograd import batch_as_tasks, call, match_tasks
+from rotfast.ops.expand_dense import expand_dense
+from rotfast.ops.expand_kronecker import (
+    ExpandKronecker,
+    ExpandKroneckerBackward,
+    expand_kronecker,
+    why_not_fused,
+)
+
+Pair = tuple[int, int]
+Geometry = tuple[Pair, Pair, Pair, int]  # stride, padding, dilation, groups
+
+# Kernel taps per group (input channels x kh x kw) up to which the direct kernel beats oneDNN.
+_DIRECT_TAPS = 32
+
+if backend.kernels_loaded:
+
+    @torch.library.register_fake("rotfast::conv2d")
+    def _fake(
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: list[int],
+        padding: list[int],
+        dilation: list[int],
+        groups: int,
+    ) -> Tensor:
+        tasks = [x.shape[0]] if x.dim() > 4 else [weight.shape[0]] if weight.dim() > 4 else []
+        size = [
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, k, s, p, d in zip(x.shape[-2:], weight.shape[-2:], stride, padding, dilation, strict=True)
+        ]
+        return x.new_empty([*tasks, x.shape[-4], weight.shape[-4], *size])
+
+    @torch.library.register_fake("rotfast::conv2d_input_grad")
+    def _fake_input_grad(g: Tensor, weight: Tensor, x_shape: list[int], *geometry: Any) -> Tensor:
+        return g.new_empty(x_shape)
+
+    @torch.library.register_fake("rotfast::conv2d_weight_grad")
+    def _fake_weight_grad(x: Tensor, g: Tensor, weight_shape: list[int], *geometry: Any) -> Tensor:
+        return g.new_empty(weight_shape)
+
+
+class DirectConv2d(Function):
+    """conv2d(x, W) + bias; each argument may carry a task dimension, bias only together with x or W."""
+
+    @staticmethod
+    def forward(x: Tensor, W: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+        return torch.ops.rotfast.conv2d(x, W, bias, *geometry)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, W, bias, ctx.geometry = inputs
+        ctx.save_for_backward(x, W)
+        ctx.bias_dim = None if bias is None else bias.dim()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, W = ctx.saved_tensors
+        needs_x, needs_W, needs_bias, _ = ctx.needs_input_grad
+        return (
+            call(ConvInputGrad, g, W, tuple(x.shape), ctx.geometry) if needs_x else None,
+            call(ConvWeightGrad, x, g, tuple(W.shape), ctx.geometry) if needs_W else None,
+            bias_grad(g, ctx.bias_dim) if needs_bias else None,
+            None,
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
+        tensors, geometry = args[:3], args[3]
+
+        def run(x: Tensor, W: Tensor, bias: Tensor | None) -> Tensor:
+            return DirectConv2d.apply(share_images(x, W, bias), W, bias, geometry)
+
+        return batch_as_tasks(info.batch_size, in_dims[:3], tensors, (4, 4, 1), run), 0
+
+
+class ConvInputGrad(Function):
+    """The gradient of ⟨g, conv2d(x, W)⟩ with respect to x; summed over tasks when x_shape has none."""
+
+    @staticmethod
+    def forward(g: Tensor, W: Tensor, x_shape: tuple[int, ...], geometry: Geometry) -> Tensor:
+        return torch.ops.rotfast.conv2d_input_grad(g, W, x_shape, *geometry)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        g, W, _, ctx.geometry = inputs
+        ctx.save_for_backward(g, W)
+
+    @staticmethod
+    def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, ...]:
+        g, W = ctx.saved_tensors
+        needs_g, needs_W = ctx.needs_input_grad[:2]
+        return (
+            match_tasks(call(DirectConv2d, direction, W, None, ctx.geometry), g) if needs_g else None,
+            call(ConvWeightGrad, direction, g, tuple(W.shape), ctx.geometry) if needs_W else None,
+            None,
+            None,
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
+        g, W, x_shape, geometry = args
+        nested = g.dim() - (in_dims[0] is not None) > 4
+        shape = x_shape if nested else (info.batch_size, *x_shape)
+
+        def run(g: Tensor, W: Tensor) -> Tensor:
+            return ConvInputGrad.apply(g, W, shape, geometry)
+
+        return batch_as_tasks(info.batch_size, in_dims[:2], (g, W), (4, 4), run, expand=(0,)), 0
+
+
+class ConvWeightGrad(Function):
+    """The gradient of ⟨g, conv2d(x, W)⟩ with respect to W; summed over tasks when W_shape has none."""
+
+    @staticmethod
+    def forward(x: Tensor, g: Tensor, W_shape: tuple[int, ...], geometry: Geometry) -> Tensor:
+        return torch.ops.rotfast.conv2d_weight_grad(x, g, W_shape, *geometry)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, g, _, ctx.geometry = inputs
+        ctx.save_for_backward(x, g)
+
+    @staticmethod
+    def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, ...]:
+        x, g = ctx.saved_tensors
+        needs_x, needs_g = ctx.needs_input_grad[:2]
+        return (
+            call(ConvInputGrad, g, direction, tuple(x.shape), ctx.geometry) if needs_x else None,
+            match_tasks(call(DirectConv2d, x, direction, None, ctx.geometry), g) if needs_g else None,
+            None,
+            None,
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
+        x, g, W_shape, geometry = args
+        nested = g.dim() - (in_dims[1] is not None) > 4
+        shape = W_shape if nested else (info.batch_size, *W_shape)
+
+        def run(x: Tensor, g: Tensor) -> Tensor:
+            return ConvWeightGrad.apply(x, g, shape, geometry)
+
+        return batch_as_tasks(info.batch_size, in_dims[:2], (x, g), (4, 4), run, expand=(1,)), 0
+
+
+class ShareConv2d(Function):
+    """conv2d(x, (A ⊗ B ⊗ C) weight) + bias in one Function; the kernel is generated again in backward."""
+
+    @staticmethod
+    def forward(
+        x: Tensor, weight: Tensor, A: Tensor, B: Tensor, C: Tensor, bias: Tensor | None, geometry: Geometry
+    ) -> Tensor:
+        W = torch.ops.rotfast.expand_kronecker(weight.flatten(-2), A, B, C).unflatten(-1, weight.shape[-2:])
+        return torch.ops.rotfast.conv2d(x, W, bias, *geometry)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *tensors, bias, ctx.geometry = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.bias_dim = None if bias is None else bias.dim()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, A, B, C = ctx.saved_tensors
+        needs_x, *needs_factors, needs_bias, _ = ctx.needs_input_grad
+        w, taps = weight.flatten(-2), weight.shape[-2:]
+        gx: Tensor | None = None
+        factors: tuple[Tensor | None, ...] = (None,) * 4
+        W_tasks = [t.shape[0] for t, rank in ((w, 3), (A, 2), (B, 2), (C, 2)) if t.dim() > rank][:1]
+        W_shape = (*W_tasks, *weight.shape[-4:])
+        if needs_x:
+            W = call(ExpandKronecker, w, A, B, C).unflatten(-1, taps)
+            gx = call(ConvInputGrad, g, W, tuple(x.shape), ctx.geometry)
+        if any(needs_factors):
+            gW = call(ConvWeightGrad, x, g, W_shape, ctx.geometry)
+            gw, *g_warps = call(ExpandKroneckerBackward, gW.flatten(-2), w, A, B, C)
+            factors = (gw.unflatten(-1, taps), *g_warps)
+        return gx, *factors, bias_grad(g, ctx.bias_dim) if needs_bias else None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
+        tensors, geometry = args[:6], args[6]
+
+        def run(x: Tensor, *rest: Any) -> Tensor:
+            *factors, bias = rest
+            return ShareConv2d.apply(
+                share_images(x, factors[0], bias, *factors[1:]), *factors, bias, geometry
+            )
+
+        return batch_as_tasks(info.batch_size, in_dims[:6], tensors, (4, 4, 2, 2, 2, 1), run), 0
+
+
+def bias_grad(g: Tensor, bias_dim: int) -> Tensor:
+    """Sum the cotangent (N,O,H,W) or (T,N,O,H,W) down to a bias (O,) or (T,O)."""
+    summed = g.sum((-4, -2, -1))
+    return summed.sum(0) if summed.dim() > bias_dim else summed
+
+
+def share_images(x: Tensor, W: Tensor, bias: Tensor | None, *warps: Tensor) -> Tensor:
+    """Repeat images for all tasks when only the bias has tasks, which the kernel does not take."""
+    alone = x.dim() == 4 and W.dim() == 4 and all(warp.dim() == 2 for warp in warps)
+    if bias is not None and bias.dim() == 2 and alone:
+        return x.expand(bias.shape[0], *x.shape)
+    return x
+
+
+def _why_not_direct(x: Tensor, W_dtype: torch.dtype, W_shape: tuple[int, ...]) -> str | None:
+    if (reason := backend.why_not_compiled()) is not None:
+        return reason
+    if x.device.type != "cpu":
+        return f"no compiled kernel for {x.device.type}"
+    if x.dtype not in (torch.float32, torch.float64) or x.dtype != W_dtype:
+        return f"the library's convolution serves {x.dtype}"
+    taps = W_shape[-3] * W_shape[-2] * W_shape[-1]
+    if taps > _DIRECT_TAPS:
+        return f"{taps} taps per group, more than {_DIRECT_TAPS}"
+    if x.stride(-3) == 1 and x.shape[-3] > 1 and x.shape[-1] > 1:
+        return "channels_last images"
+    return None
+
+
+def library_conv2d(x: Tensor, W: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    """torch's convolution; tasks become groups when the kernel has a task dimension."""
+    stride, padding, dilation, groups = geometry
+    W = W.to(x.dtype)
+    bias = None if bias is None else bias.to(x.dtype)
+    if 0 in (x.shape[0], W.shape[0]):
+        return reference.conv2d(x, W, bias, *geometry)
+    if W.dim() == 4:
+        if bias is not None and bias.dim() == 2:
+            y = library_conv2d(x, W, None, geometry)
+            return y + bias[:, None, :, None, None]
+        images = x.flatten(0, 1) if x.dim() == 5 else x
+        y = F.conv2d(images, W, bias, stride, padding, dilation, groups)
+        return y.unflatten(0, x.shape[:2]) if x.dim() == 5 else y
+    tasks = W.shape[0]
+    if x.dim() == 5:
+        images = x.transpose(0, 1).flatten(1, 2)
+    else:
+        images = x.unsqueeze(1).expand(-1, tasks, -1, -1, -1).flatten(1, 2)
+    if bias is not None:
+        bias = (bias if bias.dim() == 2 else bias.expand(tasks, -1)).flatten()
+    y = F.conv2d(images, W.flatten(0, 1), bias, stride, padding, dilation, tasks * groups)
+    return y.unflatten(1, (tasks, -1)).transpose(0, 1)
+
+
+def share_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    bias: Tensor | None,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> Tensor:
+    """conv2d(x, (A ⊗ B ⊗ C) weight) + bias by the best backend; arguments are checked already."""
+    geometry = (stride, padding, dilation, groups)
+    reason = _why_not_direct(x, weight.dtype, weight.shape) or why_not_fused(weight.flatten(-2), A, B, C)
+    if reason is None:
+        backend.explain("share_conv2d", "cpu", "fused expansion and direct convolution")
+        return call(ShareConv2d, share_images(x, weight, bias, A, B, C), weight, A, B, C, bias, geometry)
+    if backend.why_not_compiled() is not None:
+        backend.explain("share_conv2d", "reference", reason)
+        return reference.share_conv2d(x, weight, A, B, C, bias, *geometry)
+    backend.explain("share_conv2d", "expansion, then torch.conv2d", reason)
+    W = expand_kronecker(weight.flatten(-2), A, B, C).unflatten(-1, weight.shape[-2:])
+    return library_conv2d(x, W, bias, geometry)
+
+
+def share_conv2d_full(
+    x: Tensor,
+    U: Tensor,
+    v: Tensor,
+    bias: Tensor | None,
+    weight_shape: tuple[int, int, int, int],
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> Tensor:
+    """conv2d(x, reshape(U v, weight_shape)) + bias by the best backend; arguments are checked already."""
+    geometry = (stride, padding, dilation, groups)
+    if (reason := backend.why_not_compiled()) is not None:
+        backend.explain("share_conv2d_full", "reference", reason)
+        return reference.share_conv2d_full(x, U, v, bias, weight_shape, *geometry)
+    W = expand_dense(U, v).unflatten(-1, weight_shape)
+    reason = _why_not_direct(x, W.dtype, weight_shape)
+    if reason is None:
+        backend.explain("share_conv2d_full", "cpu", "direct convolution")
+        return call(DirectConv2d, share_images(x, W, bias), W, bias, geometry)
+    backend.explain("share_conv2d_full", "expansion, then torch.conv2d", reason)
+    return library_conv2d(x, W, bias, geometry)
