@@ -152,12 +152,13 @@ def sparse(count: int, most: int = 8) -> range:
     return range(0, count, max(1, -(-count // most)))
 
 
-def add_colorbar(image: AxesImage, axes: Axes, width: float) -> None:
-    """A thin bar of the image's height at its right edge; `width` is the image's in inches, roughly."""
-    bar_axes = axes.inset_axes((1 + 0.08 / width, 0, 0.1 / width, 1))
+def add_colorbar(image: AxesImage, axes: Axes) -> None:
+    """A thin bar of the panel's height at its right edge."""
     figure = axes.get_figure()
     assert figure is not None
-    bar = figure.colorbar(image, cax=bar_axes, ticks=MaxNLocator(4))
+    width, height = axes.bbox.width / figure.dpi, axes.bbox.height / figure.dpi
+    bar_axes = axes.inset_axes((1 + 0.08 / width, 0, 0.1 / width, 1))
+    bar = figure.colorbar(image, cax=bar_axes, ticks=MaxNLocator(4 if height > 0.6 else 2))
     bar.outline.set_visible(False)
     bar_axes.tick_params(labelsize=SMALL_SIZE, color=GREY)
 

@@ -38,18 +38,19 @@ def visualize_activations(
     """Show the feature maps of every layer for one image, up to where the model flattens them.
 
     Forward hooks collect the output of each innermost module that has the form (1, C, H, W) while
-    `model(image, *extra)` runs, in the order of the calls: one row for each layer, and so one for each layer
-    of each circuit of a model with several. The image stands beside each row. A layer that gets no image (a
-    circuit that is not the image's) has no row. Maps without negative values have a sequential colour scale,
-    others a signed one. At most 64 maps of a layer are shown. The model runs in evaluation mode without
-    gradients and is left as it was.
+    `model(image, *extra)` runs, in the order of the calls: one row for each layer, and so one for each
+    layer of each circuit of a model with several. The image stands beside each row. A layer that gets no
+    image (a circuit that is not the image's) has no row. Maps without negative values have a sequential
+    colour scale, others a signed one. At most 64 maps of a layer are shown. The model runs in evaluation
+    mode without gradients and is left as it was.
 
     Args:
         model: Any module that takes images; it may be sequential or have several circuits.
         x: Images (N, C, H, W), of which one is shown.
         path: Where to write the figure; the suffix chooses the format. None writes nothing.
         *extra: Further arguments of the model's forward, such as the circuit (N,) of each image; tensors
-            whose first size is N are cut to the shown image.
+            whose first size is N are cut to the shown image. (Given a scalar instead, DedicatedCircuits runs
+            any circuit through the modules of its first, under whose name the maps then stand.)
         index: Which image of `x` is shown.
 
     Returns:
@@ -95,7 +96,7 @@ def visualize_activations(
         colors = POSITIVE if maps.min() >= 0 else SIGNED
         drawn = show_image(right, mosaic, symmetric_limit(maps), colors)
         add_title(right, _heading(name, maps))
-        add_colorbar(drawn, right, columns * side)
+        add_colorbar(drawn, right)
     return save_figure(figure, path)
 
 

@@ -49,6 +49,7 @@ def plot_images_per_angle(
         The figure.
 
     Raises:
+        TypeError: `counts` is no mapping.
         ValueError: `counts` is empty, a key is no finite angle or a value no whole number of at least 0.
 
     Example:
@@ -89,6 +90,7 @@ def plot_errors_per_angle(
         The figure.
 
     Raises:
+        TypeError: `errors` or `counts` is no mapping.
         ValueError: `errors` or `counts` is empty, they have different angles, a key is no finite angle, a
             value is no whole number of at least 0, or an angle has more errors than images.
 

@@ -60,6 +60,7 @@ def plot_losses(
         The figure.
 
     Raises:
+        TypeError: `metrics` is no list of records or of runs, or a value in it is no number.
         ValueError: There are no records, a record lacks a field or holds a value that is not finite, or the
             runs share no step.
 
@@ -214,4 +215,5 @@ def student_t_975(freedom: int) -> float:
     z = 1.959964
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    return z + first / freedom + second / freedom**2
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3

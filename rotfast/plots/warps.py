@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import attrgetter
@@ -55,11 +56,10 @@ def visualize_warps(model: nn.Module, path: PathLike | None = None) -> Figure:
     """Show the symmetry parameters of every weight-sharing layer as heat maps.
 
     `A_warp`, `B_warp` and `C_warp` are shown as the square matrices they are (after the sigmoid in a layer
-    with `temp_warp`). A dense `warp` (out * in, latent) with `out_features` and `in_features` beside it is
-    shown column by column, each reshaped to (out, in), because column l holds where latent parameter l goes
-    in the weight matrix. Other matrices that a layer names in `symmetry_parameter_names` are shown as they
-    are. Every layer has a symmetric colour scale. Matrices with a side above 512 are not drawn but
-    named in a note below.
+    with `temp_warp`). A dense `warp` (out * in, latent), beside `out_features` and `in_features` or beside
+    `weight_shape`, is shown column by column, each reshaped to (out, in): column l is what latent parameter l
+    adds to the weight. Other matrices that a layer names in `symmetry_parameter_names` are shown as they are.
+    Every layer has a symmetric colour scale. Matrices with a side above 512 are only named in a note below.
 
     Args:
         model: Any module; its layers are found by walking its submodules.
@@ -109,7 +109,7 @@ def visualize_warps(model: nn.Module, path: PathLike | None = None) -> Figure:
         ]
         for axes, heat_map in zip(panels, maps, strict=True):
             image = _draw(axes, heat_map, limit)
-        add_colorbar(image, axes, _size(heat_map, side)[0])
+        add_colorbar(image, axes)
         add_heading(panels[0], f"layer {name}" if name else "layer")
     if left_out:
         add_note(figure, rows * pitch, f"Too large to draw: {', '.join(left_out)}")
@@ -159,7 +159,7 @@ def plot_group_action(
         heat_map = _Map(name, matrix, "from", "to")
         width, height = _size(heat_map, side)
         axes = add_panel(figure, LEFT + index * (LEFT + side + RIGHT), TOP, width, height)
-        add_colorbar(_draw(axes, heat_map, symmetric_limit(matrix)), axes, width)
+        add_colorbar(_draw(axes, heat_map, symmetric_limit(matrix)), axes)
         if title is not None and index == 0:
             add_heading(axes, title)
     return save_figure(figure, path)
@@ -190,12 +190,13 @@ def _maps(layer: str, module: nn.Module) -> tuple[list[_Map], list[str]]:
     maps: list[_Map] = []
     left_out: list[str] = []
     for name, tensor in _symmetry_matrices(module):
-        if max(tensor.shape) > MAX_SIDE and not _unfolds(module, name, tensor):
+        weight_shape = _weight_shape(module, name, tensor)
+        if max(weight_shape or tensor.shape) > MAX_SIDE:
             left_out.append(f"{layer + '.' if layer else ''}{name} {tuple(tensor.shape)}")
             continue
         values = finite_array(tensor, f"model: {name} of layer {layer!r}")
-        if _unfolds(module, name, tensor):
-            maps.append(_unfold(module, name, values))
+        if weight_shape:
+            maps.append(_unfold(name, values, weight_shape))
         else:
             space = KRONECKER.get(name)
             x_label, y_label = (f"from {space}", f"to {space}") if space else ("column", "row")
@@ -212,25 +213,27 @@ def _symmetry_matrices(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
             tensor = attrgetter(name)(module)
         except AttributeError:
             continue
-        if isinstance(tensor, torch.Tensor) and tensor.dim() == 2 and tensor.numel():
-            yield name, tensor
+        if not isinstance(tensor, torch.Tensor) or tensor.dim() < 2 or not tensor.numel():
+            continue
+        if math.prod(tensor.shape[2:]) == 1:  # a 1x1 convolution's weight is a matrix too
+            yield name, tensor.flatten(1)
 
 
-def _unfolds(module: nn.Module, name: str, tensor: torch.Tensor) -> bool:
-    """Whether the columns of a dense warp are small enough to be shown as weight matrices."""
-    out_features, in_features = getattr(module, "out_features", None), getattr(module, "in_features", None)
-    if name != "warp" or not isinstance(out_features, int) or not isinstance(in_features, int):
-        return False
-    return out_features * in_features == tensor.shape[0] and max(out_features, in_features) <= MAX_SIDE
+def _weight_shape(module: nn.Module, name: str, tensor: torch.Tensor) -> tuple[int, int] | None:
+    """The matrix (out, all the rest) that the columns of a dense warp fill; None for any other parameter."""
+    features = getattr(module, "out_features", 0), getattr(module, "in_features", 0)
+    shape = tuple(getattr(module, "weight_shape", features))
+    if name != "warp" or math.prod(shape) != tensor.shape[0]:
+        return None
+    return shape[0], math.prod(shape[1:])
 
 
-def _unfold(module: nn.Module, name: str, values: Array) -> _Map:
-    shape = int(attrgetter("out_features")(module)), int(attrgetter("in_features")(module))
+def _unfold(name: str, values: Array, weight_shape: tuple[int, int]) -> _Map:
     latent = values.shape[1]
     shown = min(latent, MAX_COLUMNS_OF_U)
-    mosaic, _, _ = tile(values.T[:shown].reshape(shown, *shape), min(shown, 6))
+    mosaic, _, _ = tile(values.T[:shown].reshape(shown, *weight_shape), min(shown, 6))
     count = f"{latent} columns" if shown == latent else f"first {shown} of {latent} columns"
-    return _Map(f"{name}: {count} as (out, in) = {shape}", mosaic, "", "", mosaic=True)
+    return _Map(f"{name}: {count} as (out, in) = {weight_shape}", mosaic, "", "", mosaic=True)
 
 
 def _draw(axes: Axes, heat_map: _Map, limit: float) -> AxesImage:

@@ -31,7 +31,7 @@ from rotfast.plots.warps import has_kronecker_warps, kronecker_warps
 
 # Inches around a panel: tick and axis labels, heading and title, and on the right of a layer the colour bar.
 LEFT, TOP, BOTTOM, RIGHT = 0.5, 0.55, 0.4, 0.7
-MIN_WIDTH = 2.2
+MIN_WIDTH, MIN_SIDE = 2.2, 1.0
 
 MAX_FILTERS = 64
 MAX_ROWS, MAX_COLUMNS = 32, 16  # of the table shown when a filter has several input channels
@@ -89,7 +89,7 @@ def visualize_weights(model: nn.Module, path: PathLike | None = None) -> Figure:
         top = sum(heights[:row]) + row * (TOP + BOTTOM) + TOP
         left = column * (count * pitch + RIGHT) + LEFT
         places = [left + panel * pitch for panel in range(len(layer.panels))]
-        _draw_layer([add_panel(figure, place, top, width, height) for place in places], layer, width)
+        _draw_layer([add_panel(figure, place, top, width, height) for place in places], layer)
     return save_figure(figure, path)
 
 
@@ -122,7 +122,7 @@ def _read_layer(name: str, module: nn.Module) -> _Layer | None:
     weight = getattr(module, "weight", None)
     if has_kronecker_warps(module) and isinstance(weight, torch.Tensor):
         panels = {"before warps": weight, "after warps": effective_weight(module)}
-    elif callable(getattr(module, "get_weight", None)):
+    elif hasattr(module, "symmetry_parameter_names") and hasattr(module, "get_weight"):
         panels = {"generated filters": effective_weight(module)}
     elif isinstance(module, (nn.Conv1d, nn.Conv2d)):
         panels = {"filters": module.weight}
@@ -153,10 +153,11 @@ def _size(layer: _Layer) -> tuple[float, float]:
     rows, columns = _grid(layer)
     height, width = next(iter(layer.panels.values())).shape[2:]
     inches = (0.4 if layer.in_channels == 1 else 0.27) / max(height, width)
+    inches = max(inches, MIN_SIDE / max(columns * width, rows * height))
     return columns * inches * width, rows * inches * height
 
 
-def _draw_layer(panels: list[Axes], layer: _Layer, width: float) -> None:
+def _draw_layer(panels: list[Axes], layer: _Layer) -> None:
     rows, columns = _grid(layer)
     limit = symmetric_limit(*layer.panels.values())
     for axes, (title, filters) in zip(panels, layer.panels.items(), strict=False):
@@ -175,7 +176,7 @@ def _draw_layer(panels: list[Axes], layer: _Layer, width: float) -> None:
             axes.set_yticks(y[:: sparse(rows).step], [str(index) for index in sparse(rows)])
             axes.set_xlabel("input channel", fontsize=SMALL_SIZE)
             axes.set_ylabel("output channel", fontsize=SMALL_SIZE)
-    add_colorbar(image, axes, width)
+    add_colorbar(image, axes)
     add_heading(panels[0], _heading(layer, rows, columns))
 
 
