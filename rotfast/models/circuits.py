@@ -41,8 +41,9 @@ class SingleCircuit(nn.Sequential):
         ValueError: a size is no positive int, or image_size is below 3.
 
     Example:
-        >>> import torch, rotfast
-        >>> rotfast.models.SingleCircuit()(torch.rand(2, 1, 28, 28)).shape
+        >>> import torch
+        >>> from rotfast.models import SingleCircuit
+        >>> SingleCircuit()(torch.rand(2, 1, 28, 28)).shape
         torch.Size([2, 10])
     """
 
@@ -82,8 +83,9 @@ class DedicatedCircuits(nn.Module):
         IndexError: circuit is outside [0, C).
 
     Example:
-        >>> import torch, rotfast
-        >>> model = rotfast.models.DedicatedCircuits(3, routed=True)
+        >>> import torch
+        >>> from rotfast.models import DedicatedCircuits
+        >>> model = DedicatedCircuits(3, routed=True)
         >>> model(torch.rand(2, 1, 28, 28), torch.tensor([0, 2])).shape
         torch.Size([2, 10])
     """

@@ -30,8 +30,9 @@ def synthetic_model(problem: str, model: str) -> nn.Sequential:
     Source: Zhou, Knowles, Finn 2020 (arXiv 2007.02933), section 5.1 and 5.2.
 
     Example:
-        >>> import torch, rotfast
-        >>> rotfast.models.synthetic_model("rank1", "share")(torch.randn(4, 1, 70)).shape
+        >>> import torch
+        >>> from rotfast.models import synthetic_model
+        >>> synthetic_model("rank1", "share")(torch.randn(4, 1, 70)).shape
         torch.Size([4, 1, 68])
     """
     layers: dict[str, Callable[[], nn.Module]]

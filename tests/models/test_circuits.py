@@ -160,6 +160,13 @@ def test_vmap_over_tasks_with_adapted_parameters_is_a_loop():
     torch.testing.assert_close(vmap(call)(adapted, x, circuit), torch.stack(expected))
 
 
+@pytest.mark.parametrize("circuit", [torch.tensor([2, 0]), torch.tensor(2)], ids=["per image", "scalar"])
+def test_routed_traces_as_one_graph(circuit):
+    model, x = small(routed=True), images(2)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x, circuit), model(x, circuit))
+
+
 @pytest.mark.parametrize("circuit", [torch.tensor([3, 0]), torch.tensor([-1, 0]), torch.tensor(3)], ids=str)
 def test_a_circuit_that_does_not_exist_is_refused(circuit):
     with pytest.raises(IndexError, match="out of range"):

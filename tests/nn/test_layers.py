@@ -1,4 +1,4 @@
-"""What every layer must do: copy, pickle, move, compile, export, functional calls, vmap, second derivatives."""
+"""What every layer must do: copy, pickle, move, compile, export, functional_call, vmap, derivatives."""
 
 import copy
 import io
