@@ -96,15 +96,17 @@ def visualize_warps(model: nn.Module, path: PathLike | None = None) -> Figure:
     rows, columns = arrange(len(layers))
     count = max(len(maps) for maps in layers.values())
     side = 5.2 if count == 1 else 2.6 if len(layers) <= 10 else 1.8
-    height = max(_size(heat_map, side)[1] for maps in layers.values() for heat_map in maps)
-    width, pitch = count * (LEFT + side) + RIGHT, TOP + height + BOTTOM
-    figure = new_figure(columns * width, rows * pitch + (0.3 if left_out else 0.0))
+    tallest = [max(_size(heat_map, side)[1] for heat_map in maps) for maps in layers.values()]
+    pitches = [TOP + max(tallest[row * columns : (row + 1) * columns]) + BOTTOM for row in range(rows)]
+    width = count * (LEFT + side) + RIGHT
+    figure = new_figure(columns * width, sum(pitches) + (0.3 if left_out else 0.0))
     for index, (name, maps) in enumerate(layers.items()):
         row, column = divmod(index, columns)
+        top = sum(pitches[:row]) + TOP
         limit = symmetric_limit(*(heat_map.values for heat_map in maps))
         places = [column * width + LEFT + panel * (LEFT + side) for panel in range(len(maps))]
         panels = [
-            add_panel(figure, left, row * pitch + TOP, *_size(heat_map, side))
+            add_panel(figure, left, top, *_size(heat_map, side))
             for left, heat_map in zip(places, maps, strict=True)
         ]
         for axes, heat_map in zip(panels, maps, strict=True):
@@ -112,7 +114,7 @@ def visualize_warps(model: nn.Module, path: PathLike | None = None) -> Figure:
         add_colorbar(image, axes)
         add_heading(panels[0], f"layer {name}" if name else "layer")
     if left_out:
-        add_note(figure, rows * pitch, f"Too large to draw: {', '.join(left_out)}")
+        add_note(figure, sum(pitches), f"Too large to draw: {', '.join(left_out)}")
     return save_figure(figure, path)
 
 
