@@ -200,17 +200,24 @@ def _check_conv(x: Tensor, W_shape: Sequence[int], bias: Tensor | None, groups: 
         raise ValueError(f"bias must be ({O},) or (T, {O}), got shape {tuple(bias.shape)}")
 
 
-def _autocast(x: Tensor) -> Tensor:
-    """Under autocast the data take the autocast dtype, as in torch's convolution; generated weights follow."""
+def _autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """The dtype that autocast asks for, or None; torch never casts float64."""
     device = x.device.type
-    if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
-        return x.to(torch.get_autocast_dtype(device))
-    return x
+    available = torch.amp.is_autocast_available(device)
+    if available and torch.is_autocast_enabled(device) and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(device)
+    return None
+
+
+def _autocast(x: Tensor) -> Tensor:
+    """Under autocast the data take its dtype, as in torch's convolution; generated weights follow."""
+    dtype = _autocast_dtype(x)
+    return x if dtype is None else x.to(dtype)
 
 
 def _check_compute_dtype(x: Tensor, weight: Tensor, name: str) -> None:
     """x must match the weight; autocast casts for the caller."""
-    if not torch.is_autocast_enabled(x.device.type):
+    if _autocast_dtype(x) is None:
         _check_together(name, **{name: weight, "x": x})
     elif x.device != weight.device:
         raise ValueError(f"x must be on the device of {name} ({weight.device}), got {x.device}")
