@@ -19,7 +19,7 @@ import rotfast
 from rotfast.meta import MetaLearner
 from rotfast.models import DedicatedCircuits, SingleCircuit, synthetic_model
 from rotfast.recipes.msr_config import MsrConfig, config_to_dict
-from rotfast.recipes.msr_score import Score, describe, measure
+from rotfast.recipes.msr_score import Score, check_finite, describe, measure
 from rotfast.recipes.msr_tasks import TaskSource, make_source
 from rotfast.recipes.progress import StepProgress
 from rotfast.recipes.run import RunError, RunFolder, RunStopped, catch_interrupt
@@ -127,11 +127,9 @@ def train(
             for group in adam.param_groups:
                 group["lr"] = outer_rate(config, step)
             losses, outputs = wrapped.query(tasks.x_spt, tasks.y_spt, tasks.x_qry, tasks.y_qry)
-            loss = losses.sum()
-            if not loss.isfinite():
-                raise RunError(_not_finite(step, run))
+            check_finite(f"training loss of step {step}", losses)
             optimizer.zero_grad()
-            fabric.backward(loss)
+            fabric.backward(losses.sum())
             optimizer.step()
             progress.advance()
 
@@ -213,13 +211,6 @@ def _load_state(
     if len(state["cuda_rng"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda_rng"])
     return state["step"], state["seconds"]
-
-
-def _not_finite(step: int, run: RunFolder) -> str:
-    kept = "an earlier checkpoint is kept" if run.has_checkpoint else "there is no checkpoint yet"
-    return (
-        f"{run.path}: the training loss of step {step} is not finite ({kept}): lower --outer-lr or --inner-lr"
-    )
 
 
 def versions() -> dict[str, str]:

@@ -71,7 +71,7 @@ class MsrConfig:
     """Query examples of a task: the outer loop learns from these."""
     fresh: bool = True
     """New tasks at every step, of the rotated problems one angle each. Otherwise as in the study: a limited
-    supply for the synthetic problems, the same few tasks of mixed angles at every step for the rotated ones."""
+    supply for the synthetic problems, the same few tasks of mixed angles at every step for the others."""
     angles: tuple[float, ...] = (0.0, 9.0, 18.0, 27.0, 36.0)
     """rotated problems: angles in degrees, counter-clockwise."""
     test_tasks: int = 300

@@ -110,8 +110,8 @@ def evaluate(folder: str | Path, tasks: int = 1000) -> dict[str, Any]:
     Args:
         folder: A run folder.
         tasks: Number of tasks, others than those of the tests during training. Tasks of one angle are rounded
-            up to whole rounds over the angles; of mixed angles there are at most as many as the test split has
-            images for.
+            up to whole rounds over the angles; of mixed angles there are at most as many as the test split
+            has images for.
 
     Returns:
         What evaluation.json holds.

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from rotfast.plots.losses import student_t_975
 from rotfast.recipes.msr_tasks import Tasks
+from rotfast.recipes.run import RunError
 
-__all__ = ["Score", "describe", "measure", "spread"]
+__all__ = ["Score", "check_finite", "describe", "measure", "spread"]
 
 
 @dataclass
@@ -50,6 +51,16 @@ class Score:
         return record
 
 
+def check_finite(name: str, losses: Tensor) -> None:
+    """Refuse losses that are infinite or NaN.
+
+    Raises:
+        RunError: One is.
+    """
+    if not losses.isfinite().all():
+        raise RunError(f"the {name} is not finite: lower --outer-lr or --inner-lr")
+
+
 @torch.no_grad()
 def measure(learner: Any, tasks: Iterable[Tasks], device: torch.device) -> Score:
     """Adapt to every task's support set and judge its query set."""
@@ -57,6 +68,7 @@ def measure(learner: Any, tasks: Iterable[Tasks], device: torch.device) -> Score
     for chunk in tasks:
         chunk = chunk.to(device)
         losses, outputs = learner.query(chunk.x_spt, chunk.y_spt, chunk.x_qry, chunk.y_qry)
+        check_finite("test loss", losses)
         score.add(losses, outputs, chunk)
     return score
 

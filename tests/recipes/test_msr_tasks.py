@@ -1,0 +1,114 @@
+"""Task sources: what they draw, that tests are the same for all, and that a state continues them exactly."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rotfast.recipes.msr_config import preset_config
+from rotfast.recipes.msr_tasks import make_source
+
+SMALL = {"tasks": 3, "test_tasks": 4, "k_qry": 5}
+CONFIGS = {
+    "rank1-fixed": replace(preset_config("rank1", "as-in-deck"), **SMALL),
+    "rank2-fresh": replace(preset_config("rank2"), **SMALL),
+    "rot8": replace(preset_config("rot8"), **SMALL),
+    "mixed": replace(preset_config("rotated-digits", "as-in-deck"), **SMALL),
+    "by-angle": replace(preset_config("rotated-digits"), **SMALL),
+    "routed": replace(preset_config("rotated-digits"), **SMALL, model="dedicated", routed=True),
+}
+
+
+def flat(tasks):
+    inputs = [tasks.x_spt, tasks.x_qry]
+    tensors = [part for x in inputs for part in (x if isinstance(x, tuple) else (x,))]
+    return [*tensors, tasks.y_spt, tasks.y_qry]
+
+
+def same(a, b):
+    return all(torch.equal(one, other) for one, other in zip(flat(a), flat(b), strict=True))
+
+
+@pytest.fixture(params=CONFIGS.values(), ids=CONFIGS.keys())
+def config(request):
+    return request.param
+
+
+def test_training_tasks_follow_the_seed(config):
+    assert same(make_source(config).train(), make_source(config).train())
+    assert not same(make_source(config).train(), make_source(replace(config, seed=1)).train())
+
+
+def test_training_tasks_are_new_unless_the_study_repeats_them(config):
+    source = make_source(config)
+    repeats = config.rotated and not config.fresh
+    assert same(source.train(), source.train()) == repeats
+
+
+def test_state_continues_exactly(config):
+    source = make_source(config)
+    source.train()
+    state = source.state_dict()
+    expected = source.train()
+    other = make_source(config)
+    other.load_state_dict(state)
+    assert same(other.train(), expected)
+
+
+def test_tests_are_the_same_at_every_call_and_do_not_touch_training(config):
+    source = make_source(config)
+    state = source.state_dict()
+    first, second = list(source.test()), list(source.test())
+    assert all(same(a, b) for a, b in zip(first, second, strict=True))
+    assert all(torch.equal(source.state_dict()[name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize("name", ["mixed", "by-angle", "routed"])
+def test_tests_are_the_same_for_every_seed(name):
+    config = CONFIGS[name]
+    tests = [list(make_source(replace(config, seed=seed)).test()) for seed in (0, 1)]
+    assert all(same(a, b) for a, b in zip(*tests, strict=True))
+
+
+def test_evaluation_judges_other_tasks_than_the_tests(config):
+    source = make_source(config)
+    assert not same(next(iter(source.test())), next(source.evaluation(4)))
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "given"), [("rank1-fixed", 7, 7), ("by-angle", 7, 10), ("mixed", 99, 60)]
+)
+def test_number_of_evaluation_tasks(name, asked, given):
+    chunks = make_source(CONFIGS[name]).evaluation(asked)
+    assert sum(len(tasks.y_qry) for tasks in chunks) == given
+
+
+def test_large_tests_come_in_chunks():
+    config = replace(preset_config("rot8"), test_tasks=100)
+    chunks = make_source(config).test()
+    first = next(chunks)
+    assert 1 <= len(first.y_qry) < 100
+    assert first.y_qry.numel() <= 2**24
+
+
+def test_angles_of_the_query_images():
+    tasks = make_source(CONFIGS["by-angle"]).train()
+    assert tasks.angle.shape == tasks.y_qry.shape
+    assert all(len(set(row)) == 1 for row in tasks.angle.tolist())
+    mixed = make_source(CONFIGS["mixed"]).train()
+    assert set(mixed.angle.flatten().tolist()) <= set(CONFIGS["mixed"].angles)
+    assert any(len(set(row)) > 1 for row in mixed.angle.tolist())
+
+
+def test_circuit_is_the_place_of_the_angle():
+    angles = torch.tensor(CONFIGS["routed"].angles)
+    tasks = make_source(CONFIGS["routed"]).train()
+    assert torch.equal(angles[tasks.x_qry[1]], tasks.angle[:, 0])
+    mixed = make_source(replace(CONFIGS["routed"], fresh=False)).train()
+    assert torch.equal(angles[mixed.x_qry[1]], mixed.angle)
+    assert mixed.x_spt[1].shape == mixed.y_spt.shape
+
+
+def test_too_few_images_are_named():
+    with pytest.raises(ValueError, match="k_spt \\+ k_qry must be at most"):
+        make_source(replace(CONFIGS["by-angle"], k_qry=5000))
