@@ -99,6 +99,8 @@ def test_resume_with_another_configuration(tmp_path, capsys):
         (["--resume", "nowhere"], "nowhere is no run folder"),
         (["--run", "a", "--resume", "b"], "b is no run folder"),
         (["--problem", "rank1", "--seeds", "1", "1", "--run", "never"], "seeds must differ"),
+        (["--problem", "rank1", "--seeds", "0", "-1", "--run", "never"], "seed must be at least 0, got -1"),
+        (["--task-chunk", "0"], "task_chunk must be at least 1"),
         (["--k-qry", "5000", "--run", "never"], "k_spt + k_qry must be at most"),
     ],
     ids=lambda value: "_".join(value) if isinstance(value, list) else "",

@@ -32,6 +32,10 @@ _MODELS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("rot8", "rot8-flip"), ("share", "conv")),
     **dict.fromkeys(ROTATED, ("single", "dedicated")),
 }
+_AT_LEAST_ONE = (
+    *("steps", "tasks", "k_spt", "k_qry", "latent_size"),
+    *("test_tasks", "test_every", "log_every", "checkpoint_every"),
+)
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,8 @@ class MsrConfig:
     k_qry: int = 19
     """Query examples of a task: the outer loop learns from these."""
     fresh: bool = True
-    """New tasks at every step, of the rotated problems one angle each. Otherwise as in the study: a limited
-    supply for the synthetic problems, the same few tasks of mixed angles at every step for the others."""
+    """New tasks at every step, those of the rotated problems of one angle each. Otherwise, as in the study, a
+    limited supply of synthetic tasks, or the same few tasks of mixed angles at every step."""
     angles: tuple[float, ...] = (0.0, 9.0, 18.0, 27.0, 36.0)
     """rotated problems: angles in degrees, counter-clockwise."""
     test_tasks: int = 300
@@ -115,10 +119,12 @@ class MsrConfig:
             )
         if self.routed and self.model != "dedicated":
             raise ValueError(f"routed needs model dedicated, got {self.model!r}")
-        for name in ("steps", "tasks", "k_spt", "k_qry", "test_tasks", "latent_size"):
-            _check_at_least_one(name, getattr(self, name))
-        for name in ("test_every", "log_every", "checkpoint_every"):
-            _check_at_least_one(name, getattr(self, name))
+        for name in _AT_LEAST_ONE:
+            _check_at_least(name, getattr(self, name), 1)
+        if self.task_chunk is not None:
+            _check_at_least("task_chunk", self.task_chunk, 1)
+        for name in ("seed", "inner_steps"):
+            _check_at_least(name, getattr(self, name), 0)
         for name in ("inner_lr", "outer_lr"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
@@ -135,9 +141,9 @@ class MsrConfig:
         return self.problem in ROTATED
 
 
-def _check_at_least_one(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
+def _check_at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
 _SYNTHETIC_AS_IN_DECK: dict[str, Any] = {"fresh": False}

@@ -74,6 +74,10 @@ def train_seeds(
     """
     if len(set(seeds)) != len(seeds):
         raise RunError(f"seeds must differ from each other, got {' '.join(map(str, seeds))}")
+    try:
+        configs = [replace(config, seed=seed) for seed in seeds]
+    except ValueError as error:
+        raise RunError(str(error)) from error
     console = Console() if console is None else console
     run = RunFolder(folder)
     shared = {**config_to_dict(config), "seeds": list(seeds)}
@@ -83,10 +87,9 @@ def train_seeds(
     else:
         run.create(shared)
     summaries = []
-    for seed, path in zip(seeds, seed_folders(run, seeds), strict=True):
-        console.print(f"seed {seed}: {path}", highlight=False, soft_wrap=True)
+    for seeded, path in zip(configs, seed_folders(run, seeds), strict=True):
+        console.print(f"seed {seeded.seed}: {path}", highlight=False, soft_wrap=True)
         began = (path / "config.yaml").exists()
-        seeded = replace(config, seed=seed)
         try:
             summaries.append(train(seeded, path, resume=began, command=command, console=console))
         except RunStopped as stopped:
