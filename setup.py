@@ -80,7 +80,12 @@ def with_pybind11(torch_headers: list[str]) -> list[str]:
 
 
 def extension() -> Extension:
-    import torch
+    try:
+        import torch
+    except ImportError as error:
+        raise SystemExit(
+            f"rotfast: a build without isolation needs torch>=2.11 installed first ({error})"
+        ) from None
 
     home = toolkit()
     cpu = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("csrc/**/*.cpp"))
