@@ -22,7 +22,7 @@ CXX_FLAGS = [
     *(*COMMON, "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"),
     # psabi: vectors are passed only between functions that are inlined into each other.
     *("-Wall", "-Wextra", "-Wno-psabi"),
-    "-g0",  # Python's own flags ask for debug information, which takes a third of the time and most of the file
+    "-g0",  # Python's own flags ask for debug information: a third of the time, most of the file
 ]
 NVCC_FLAGS = [*COMMON, "-DUSE_CUDA"]
 # Where no GPU is visible there is nothing to ask: A100 and H100, and newer ones through PTX.
