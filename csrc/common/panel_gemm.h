@@ -47,7 +47,9 @@ ROTFAST_INLINE void pack_rows(
   }
 }
 
-inline int64_t packed_size(int64_t rows, int64_t depth) { return (rows + kTileRows - 1) / kTileRows * kTileRows * depth; }
+inline int64_t packed_size(int64_t rows, int64_t depth) {
+  return (rows + kTileRows - 1) / kTileRows * kTileRows * depth;
+}
 
 // c[rows, columns] = packed a[rows, depth] * b[depth, columns] (+ bias per row, if given).
 // b must be readable up to the next multiple of kTileColumns; c is written on its columns only.
@@ -74,7 +76,8 @@ ROTFAST_INLINE void panel_product(
       }
       for (int64_t d = 0; d < depth; ++d) {
         const T* row = b + d * b_step + j;
-        const typename V::type b0 = V::load(row), b1 = V::load(row + V::size), b2 = V::load(row + 2 * V::size);
+        const typename V::type b0 = V::load(row), b1 = V::load(row + V::size),
+                               b2 = V::load(row + 2 * V::size);
         const T* factors = a_tile + d * kTileRows;
         for (int64_t i = 0; i < kTileRows; ++i) {
           sums[i][0] += factors[i] * b0;
@@ -84,7 +87,8 @@ ROTFAST_INLINE void panel_product(
       }
       if (columns - j >= kTileColumns<T>) {
         for (int64_t i = 0; i < row_count; ++i) {
-          for (int64_t v = 0; v < kTileVectors; ++v) V::store(c + (r0 + i) * c_step + j + v * V::size, sums[i][v]);
+          for (int64_t v = 0; v < kTileVectors; ++v)
+            V::store(c + (r0 + i) * c_step + j + v * V::size, sums[i][v]);
         }
       } else {
         for (int64_t i = 0; i < row_count; ++i) {
@@ -95,8 +99,8 @@ ROTFAST_INLINE void panel_product(
   }
 }
 
-// sums[rows, cols, vector] += x[rows, columns] * y[cols, columns]^T over whole vectors; tail[rows, cols] += the rest.
-// The vectors are to be summed once at the end, so that the inner loop has no horizontal step.
+// sums[rows, cols, vector] += x[rows, columns] * y[cols, columns]^T over whole vectors; tail[rows, cols] +=
+// the rest. The vectors are to be summed once at the end, so that the inner loop has no horizontal step.
 template <class T>
 ROTFAST_INLINE void panel_inner_products(
     int64_t rows,
@@ -119,7 +123,8 @@ ROTFAST_INLINE void panel_inner_products(
         typename V::type tile[kTileRows][tile_cols] = {};
         for (int64_t j = 0; j < whole; j += V::size) {
           const T* y_at = y + c0 * y_step + j;
-          const typename V::type y0 = V::load(y_at), y1 = V::load(y_at + y_step), y2 = V::load(y_at + 2 * y_step);
+          const typename V::type y0 = V::load(y_at), y1 = V::load(y_at + y_step),
+                                 y2 = V::load(y_at + 2 * y_step);
           for (int64_t i = 0; i < kTileRows; ++i) {
             const typename V::type xi = V::load(x + (r0 + i) * x_step + j);
             tile[i][0] += xi * y0;

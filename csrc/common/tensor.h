@@ -30,11 +30,13 @@ inline Tensor empty_like_type(const Tensor& like, const std::vector<int64_t>& si
 }
 
 inline void check_like(const char* name, const Tensor& tensor, const Tensor& first) {
-  STD_TORCH_CHECK(tensor.scalar_type() == first.scalar_type(), name, ": dtype differs from the first argument's");
+  STD_TORCH_CHECK(
+      tensor.scalar_type() == first.scalar_type(), name, ": dtype differs from the first argument's");
   STD_TORCH_CHECK(tensor.is_cpu() == first.is_cpu(), name, ": device differs from the first argument's");
 }
 
-// Number of tasks of a tensor whose shape without tasks has `dim` dimensions; 0 when it has no task dimension.
+// Number of tasks of a tensor whose shape without tasks has `dim` dimensions; 0 when it has no task
+// dimension.
 inline int64_t task_count(const Tensor& tensor, int64_t dim) {
   return tensor.dim() > dim ? tensor.size(0) : 0;
 }
@@ -53,18 +55,18 @@ inline int64_t common_tasks(std::initializer_list<int64_t> counts) {
 }  // namespace rotfast
 
 // Calls body<scalar>() for the floating types that kernels compute in.
-#define ROTFAST_DISPATCH(type, name, ...)                                            \
-  switch (type) {                                                                    \
-    case torch::headeronly::ScalarType::Float: {                                     \
-      using scalar_t = float;                                                        \
-      __VA_ARGS__;                                                                   \
-      break;                                                                         \
-    }                                                                                \
-    case torch::headeronly::ScalarType::Double: {                                    \
-      using scalar_t = double;                                                       \
-      __VA_ARGS__;                                                                   \
-      break;                                                                         \
-    }                                                                                \
-    default:                                                                         \
-      STD_TORCH_CHECK(false, name, ": dtype must be float32 or float64");            \
+#define ROTFAST_DISPATCH(type, name, ...) \
+  switch (type) { \
+    case torch::headeronly::ScalarType::Float: { \
+      using scalar_t = float; \
+      __VA_ARGS__; \
+      break; \
+    } \
+    case torch::headeronly::ScalarType::Double: { \
+      using scalar_t = double; \
+      __VA_ARGS__; \
+      break; \
+    } \
+    default: \
+      STD_TORCH_CHECK(false, name, ": dtype must be float32 or float64"); \
   }

@@ -65,10 +65,7 @@ ROTFAST_CLONES void sharing_grad_blocks(
       if (t == 0 || s.U_step != 0) std::fill(columns.begin(), columns.end(), T(0));
       dense_outer(g + t * s.g_step + block.first, block.rows, s.L, v + t * s.v_step, columns.data());
       if (t + 1 < s.tasks && s.U_step == 0) continue;
-      T* out = gU + t * s.U_step + block.first * s.L;
-      for (int64_t m = 0; m < block.rows; ++m) {
-        for (int64_t l = 0; l < s.L; ++l) out[m * s.L + l] = columns[l * kDenseBlock + m];
-      }
+      transpose_block<true>(gU + t * s.U_step + block.first * s.L, block.rows, s.L, columns.data());
     }
   }
 }
@@ -102,7 +99,8 @@ Tensor expand_dense_latent_grad(const Tensor& U_, const Tensor& g_, bool per_tas
   STD_TORCH_CHECK(batched || !per_task, "expand_dense_latent_grad: per_task needs a task dimension");
   const int64_t tasks = batched ? common_tasks({task_count(U, 2), task_count(g, 1)}) : 1;
   const DenseShape s{M, L, tasks, U.dim() > 2 ? M * L : 0, 0, g.dim() > 1 ? M : 0};
-  Tensor gv = torch::stable::new_zeros(U, per_task ? std::vector<int64_t>{tasks, L} : std::vector<int64_t>{L});
+  Tensor gv =
+      torch::stable::new_zeros(U, per_task ? std::vector<int64_t>{tasks, L} : std::vector<int64_t>{L});
   ROTFAST_DISPATCH(U.scalar_type(), "expand_dense_latent_grad", {
     std::vector<scalar_t> partial(s.blocks() * tasks * L);
     const scalar_t *sharing = data<scalar_t>(U), *grad = data<scalar_t>(g);
@@ -127,7 +125,8 @@ Tensor expand_dense_sharing_grad(const Tensor& g_, const Tensor& v_, bool per_ta
   STD_TORCH_CHECK(batched || !per_task, "expand_dense_sharing_grad: per_task needs a task dimension");
   const int64_t tasks = batched ? common_tasks({task_count(g, 1), task_count(v, 1)}) : 1;
   const DenseShape s{M, L, tasks, per_task ? M * L : 0, v.dim() > 1 ? L : 0, g.dim() > 1 ? M : 0};
-  const std::vector<int64_t> sizes = per_task ? std::vector<int64_t>{tasks, M, L} : std::vector<int64_t>{M, L};
+  const std::vector<int64_t> sizes =
+      per_task ? std::vector<int64_t>{tasks, M, L} : std::vector<int64_t>{M, L};
   if (tasks == 0) return torch::stable::new_zeros(g, sizes);
   Tensor gU = empty_like_type(g, sizes);
   ROTFAST_DISPATCH(g.scalar_type(), "expand_dense_sharing_grad", {

@@ -1,7 +1,7 @@
 // The trilinear form F(g, U, v) = sum_m,l g[m] U[m,l] v[l] and its three derivatives, on blocks of rows.
 //
-// U is stored row by row with L (3 to 30, typically) innermost. A block of rows is transposed once, so that the
-// arithmetic of all tasks runs along m.
+// U is stored row by row with L (3 to 30, typically) innermost. A block of rows is transposed once, so that
+// the arithmetic of all tasks runs along m.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +12,52 @@ namespace rotfast {
 
 constexpr int64_t kDenseBlock = 512;  // rows; with L = 3 a transposed block is 6 KB
 
-// columns[l, m] = U[m, l] for the block's rows.
+// columns[l, m] = U[m, l] for the block's rows, or U = columns when `back`; with L known the compiler
+// shuffles vectors.
+template <int64_t L, bool back, class T, class U>
+ROTFAST_INLINE void transpose_fixed(U* rows_first, int64_t rows, T* columns) {
+  for (int64_t m = 0; m < rows; ++m) {
+    for (int64_t l = 0; l < L; ++l) {
+      if constexpr (back) {
+        rows_first[m * L + l] = columns[l * kDenseBlock + m];
+      } else {
+        columns[l * kDenseBlock + m] = rows_first[m * L + l];
+      }
+    }
+  }
+}
+
+template <bool back, class T, class U>
+ROTFAST_INLINE void transpose_block(U* rows_first, int64_t rows, int64_t L, T* columns) {
+  switch (L) {
+    case 1:
+      return transpose_fixed<1, back>(rows_first, rows, columns);
+    case 2:
+      return transpose_fixed<2, back>(rows_first, rows, columns);
+    case 3:
+      return transpose_fixed<3, back>(rows_first, rows, columns);
+    case 4:
+      return transpose_fixed<4, back>(rows_first, rows, columns);
+    case 6:
+      return transpose_fixed<6, back>(rows_first, rows, columns);
+    case 8:
+      return transpose_fixed<8, back>(rows_first, rows, columns);
+    default:
+      for (int64_t m = 0; m < rows; ++m) {
+        for (int64_t l = 0; l < L; ++l) {
+          if constexpr (back) {
+            rows_first[m * L + l] = columns[l * kDenseBlock + m];
+          } else {
+            columns[l * kDenseBlock + m] = rows_first[m * L + l];
+          }
+        }
+      }
+  }
+}
+
 template <class T>
 ROTFAST_INLINE void transpose_rows(const T* U, int64_t rows, int64_t L, T* columns) {
-  for (int64_t m = 0; m < rows; ++m) {
-    for (int64_t l = 0; l < L; ++l) columns[l * kDenseBlock + m] = U[m * L + l];
-  }
+  transpose_block<false>(U, rows, L, columns);
 }
 
 // W[m] = sum_l U[m, l] v[l].

@@ -10,7 +10,8 @@ namespace {
 KroneckerShape kronecker_shape(const Tensor& w, const Tensor& A, const Tensor& B, const Tensor& C) {
   const KroneckerShape s{w.size(-3), w.size(-2), w.size(-1), A.size(-2), B.size(-2), C.size(-2)};
   STD_TORCH_CHECK(
-      A.size(-1) == s.P && B.size(-1) == s.Q && C.size(-1) == s.L, "expand_kronecker: warps do not fit the weight");
+      A.size(-1) == s.P && B.size(-1) == s.Q && C.size(-1) == s.L,
+      "expand_kronecker: warps do not fit the weight");
   check_like("A", A, w);
   check_like("B", B, w);
   check_like("C", C, w);
@@ -39,7 +40,8 @@ template <class T>
 struct KroneckerArguments {
   PerTask<const T> w, A, B, C;
 
-  KroneckerArguments(const KroneckerShape& s, const Tensor& w_, const Tensor& A_, const Tensor& B_, const Tensor& C_)
+  KroneckerArguments(
+      const KroneckerShape& s, const Tensor& w_, const Tensor& A_, const Tensor& B_, const Tensor& C_)
       : w(per_task<T>(w_, 3, s.P * s.Q * s.L)),
         A(per_task<T>(A_, 2, s.O * s.P)),
         B(per_task<T>(B_, 2, s.I * s.Q)),
@@ -133,14 +135,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> expand_kronecker_backward(
   ROTFAST_DISPATCH(w.scalar_type(), "expand_kronecker_backward", {
     const KroneckerArguments<scalar_t> args(s, w, A, B, C);
     backward_tasks<scalar_t>(
-        s,
-        args,
-        per_task<scalar_t>(g, 3, s.O * s.I * s.K),
-        per_task_out<scalar_t>(gw, 3, s.P * s.Q * s.L),
-        per_task_out<scalar_t>(gA, 2, s.O * s.P),
-        per_task_out<scalar_t>(gB, 2, s.I * s.Q),
-        per_task_out<scalar_t>(gC, 2, s.K * s.L),
-        tasks);
+        s, args, per_task<scalar_t>(g, 3, s.O * s.I * s.K), per_task_out<scalar_t>(gw, 3, s.P * s.Q * s.L),
+        per_task_out<scalar_t>(gA, 2, s.O * s.P), per_task_out<scalar_t>(gB, 2, s.I * s.Q),
+        per_task_out<scalar_t>(gC, 2, s.K * s.L), tasks);
   });
   return {gw, gA, gB, gC};
 }

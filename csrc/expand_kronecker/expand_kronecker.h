@@ -26,10 +26,18 @@ struct KroneckerShape {
   ROTFAST_HD int64_t middle() const { return P * I * K; }
 };
 
-// out[rows, n] (+)= a[rows, depth] * b[depth, n], where element (r, d) of a is a[r * row_step + d * depth_step].
+// out[rows, n] (+)= a[rows, depth] * b[depth, n], where element (r, d) of a is a[r * row_step + d *
+// depth_step].
 template <bool accumulate, class T>
 ROTFAST_HD void matrix_rows(
-    int64_t rows, int64_t depth, int64_t n, const T* a, int64_t row_step, int64_t depth_step, const T* b, T* out) {
+    int64_t rows,
+    int64_t depth,
+    int64_t n,
+    const T* a,
+    int64_t row_step,
+    int64_t depth_step,
+    const T* b,
+    T* out) {
   for (int64_t r = 0; r < rows; ++r) {
     T* __restrict y = out + r * n;
     if (!accumulate) {

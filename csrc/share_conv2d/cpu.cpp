@@ -1,4 +1,5 @@
-// Direct convolution: patches of one panel of output positions, then a register-tiled product with the kernel.
+// Direct convolution: patches of one panel of output positions, then a register-tiled product with the
+// kernel.
 #include "share_conv2d/share_conv2d.h"
 
 #include <algorithm>
@@ -11,17 +12,25 @@ namespace {
 
 using Ints = std::vector<int64_t>;
 
-// Output positions whose patches are laid out at once; a multiple of every tile width, small enough for L1 and L2.
+// Output positions whose patches are laid out at once; a multiple of every tile width, small enough for L1
+// and L2.
 constexpr int64_t kPanel = 384;
 
-int64_t panel_step(int64_t positions) { return (positions + kTileColumns<float> - 1) / kTileColumns<float> * kTileColumns<float>; }
+int64_t panel_step(int64_t positions) {
+  return (positions + kTileColumns<float> - 1) / kTileColumns<float> * kTileColumns<float>;
+}
 
 int64_t out_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) {
   return (size + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1;
 }
 
 ConvShape conv_shape(
-    const Ints& x, const Ints& weight, const Ints& stride, const Ints& padding, const Ints& dilation, int64_t groups) {
+    const Ints& x,
+    const Ints& weight,
+    const Ints& stride,
+    const Ints& padding,
+    const Ints& dilation,
+    int64_t groups) {
   const size_t xd = x.size(), wd = weight.size();
   STD_TORCH_CHECK(xd >= 4 && wd >= 4, "conv2d: x must be (N,C,H,W) and weight (O,I,kh,kw), or with tasks");
   ConvShape s;
@@ -109,16 +118,18 @@ ROTFAST_CLONES void input_grad_images(
           const int64_t whole = count / kTileColumns<T> * kTileColumns<T>;
           const T* source = grad + group * s.O * s.out_plane() + p;
           panel_product(
-              s.taps(), s.O, whole, kernel, source, s.out_plane(), static_cast<const T*>(nullptr), columns.data(), step);
+              s.taps(), s.O, whole, kernel, source, s.out_plane(), static_cast<const T*>(nullptr),
+              columns.data(), step);
           if (whole < count) {  // the last tile would read past the plane
             for (int64_t o = 0; o < s.O; ++o) {
               for (int64_t j = 0; j < kTileColumns<T>; ++j) {
-                rest[o * kTileColumns<T> + j] = whole + j < count ? source[o * s.out_plane() + whole + j] : T(0);
+                rest[o * kTileColumns<T> + j] =
+                    whole + j < count ? source[o * s.out_plane() + whole + j] : T(0);
               }
             }
             panel_product(
-                s.taps(), s.O, count - whole, kernel, rest.data(), kTileColumns<T>, static_cast<const T*>(nullptr),
-                columns.data() + whole, step);
+                s.taps(), s.O, count - whole, kernel, rest.data(), kTileColumns<T>,
+                static_cast<const T*>(nullptr), columns.data() + whole, step);
           }
           add_columns_to_image(s, columns.data(), step, p, p + count, image + group * s.I * s.in_plane());
         }
@@ -157,7 +168,8 @@ ROTFAST_CLONES void weight_grad_chunks(
           const int64_t stop = std::min(p + kPanel, s.out_plane());
           image_to_columns(s, image, p, stop, columns.data(), step);
           panel_inner_products(
-              s.O, s.taps(), stop - p, grad + p, s.out_plane(), columns.data(), step, sums.data(), tail.data());
+              s.O, s.taps(), stop - p, grad + p, s.out_plane(), columns.data(), step, sums.data(),
+              tail.data());
         }
       }
       T* out = partial + (index * s.groups + group) * entries;
@@ -166,9 +178,11 @@ ROTFAST_CLONES void weight_grad_chunks(
   }
 }
 
-// Kernels of all tasks and groups, packed for panel_product: as (O, taps), or as (taps, O) for the input gradient.
+// Kernels of all tasks and groups, packed for panel_product: as (O, taps), or as (taps, O) for the input
+// gradient.
 template <class T>
-std::vector<T> pack_kernels(const ConvShape& s, const T* weight, int64_t count, bool transposed, int64_t& group_size) {
+std::vector<T> pack_kernels(
+    const ConvShape& s, const T* weight, int64_t count, bool transposed, int64_t& group_size) {
   group_size = transposed ? packed_size(s.taps(), s.O) : packed_size(s.O, s.taps());
   std::vector<T> packed(count * s.groups * group_size);
   for (int64_t k = 0; k < count * s.groups; ++k) {
@@ -201,26 +215,21 @@ Tensor conv2d(
     bias = torch::stable::contiguous(*bias_);
   }
   const bool batched = x.dim() > 4 || weight.dim() > 4 || (bias.has_value() && bias->dim() > 1);
-  const int64_t tasks =
-      batched
-          ? common_tasks(
-                {task_count(x, 4), task_count(weight, 4), bias.has_value() ? task_count(*bias, 1) : int64_t(0)})
-          : 1;
+  const int64_t tasks = batched ? common_tasks(
+                                      {task_count(x, 4), task_count(weight, 4),
+                                       bias.has_value() ? task_count(*bias, 1) : int64_t(0)})
+                                : 1;
   const int64_t images = x.size(-4);
   Ints sizes{images, s.groups * s.O, s.OH, s.OW};
   if (batched) sizes.insert(sizes.begin(), tasks);
   Tensor y = empty_like_type(x, sizes);
   const TaskSteps steps{
-      tasks,
-      images,
-      x.dim() > 4 ? images * s.in_image() : 0,
-      weight.dim() > 4 ? s.kernel_size() : 0,
+      tasks, images, x.dim() > 4 ? images * s.in_image() : 0, weight.dim() > 4 ? s.kernel_size() : 0,
       images * s.out_image()};
   ROTFAST_DISPATCH(x.scalar_type(), "conv2d", {
     int64_t group_size = 0;
     const int64_t kernels = weight.dim() > 4 ? tasks : 1;
-    const std::vector<scalar_t> packed =
-        pack_kernels(s, data<scalar_t>(weight), kernels, false, group_size);
+    const std::vector<scalar_t> packed = pack_kernels(s, data<scalar_t>(weight), kernels, false, group_size);
     const scalar_t* bias_data = bias.has_value() ? data<scalar_t>(*bias) : nullptr;
     const int64_t bias_step = bias.has_value() && bias->dim() > 1 ? s.groups * s.O : 0;
     const scalar_t* input = data<scalar_t>(x);
@@ -247,17 +256,15 @@ Tensor conv2d_input_grad(
   const bool batched = g.dim() > 4, x_batched = x_shape.size() > 4;
   const int64_t tasks = batched ? g.size(0) : 1, images = g.size(-4);
   STD_TORCH_CHECK(
-      batched || (!x_batched && weight.dim() == 4), "conv2d_input_grad: g must have the task dimension of x and weight");
+      batched || (!x_batched && weight.dim() == 4),
+      "conv2d_input_grad: g must have the task dimension of x and weight");
   STD_TORCH_CHECK(
       g.size(-3) == s.groups * s.O && g.size(-2) == s.OH && g.size(-1) == s.OW,
       "conv2d_input_grad: g does not have the shape of the result");
   Tensor gx = torch::stable::new_zeros(g, x_shape);
   const TaskSteps steps{
-      tasks,
-      images,
-      x_batched || tasks == 1 ? images * s.in_image() : 0,
-      weight.dim() > 4 ? s.kernel_size() : 0,
-      images * s.out_image()};
+      tasks, images, x_batched || tasks == 1 ? images * s.in_image() : 0,
+      weight.dim() > 4 ? s.kernel_size() : 0, images * s.out_image()};
   ROTFAST_DISPATCH(g.scalar_type(), "conv2d_input_grad", {
     int64_t group_size = 0;
     const std::vector<scalar_t> packed =
@@ -286,14 +293,16 @@ Tensor conv2d_weight_grad(
   const bool batched = g.dim() > 4, weight_batched = weight_shape.size() > 4;
   const int64_t tasks = batched ? g.size(0) : 1, images = g.size(-4);
   STD_TORCH_CHECK(
-      batched || (x.dim() == 4 && !weight_batched), "conv2d_weight_grad: g must have the task dimension of x and weight");
+      batched || (x.dim() == 4 && !weight_batched),
+      "conv2d_weight_grad: g must have the task dimension of x and weight");
   STD_TORCH_CHECK(
       g.size(-3) == s.groups * s.O && g.size(-2) == s.OH && g.size(-1) == s.OW && x.size(-4) == images,
       "conv2d_weight_grad: g does not have the shape of the result");
   Tensor gw = torch::stable::new_zeros(x, weight_shape);
   if (tasks * images == 0) return gw;
   const TaskSteps steps{tasks, images, x.dim() > 4 ? images * s.in_image() : 0, 0, images * s.out_image()};
-  const int64_t chunk_images = std::max<int64_t>(1, images / 8), chunks = (images + chunk_images - 1) / chunk_images;
+  const int64_t chunk_images = std::max<int64_t>(1, images / 8),
+                chunks = (images + chunk_images - 1) / chunk_images;
   ROTFAST_DISPATCH(x.scalar_type(), "conv2d_weight_grad", {
     std::vector<scalar_t> partial(tasks * chunks * s.kernel_size());
     const scalar_t* input = data<scalar_t>(x);
@@ -322,7 +331,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(rotfast, m) {
       "conv2d_input_grad(Tensor g, Tensor weight, int[] x_shape, int[] stride, int[] padding, int[] dilation,"
       " int groups) -> Tensor");
   m.def(
-      "conv2d_weight_grad(Tensor x, Tensor g, int[] weight_shape, int[] stride, int[] padding, int[] dilation,"
+      "conv2d_weight_grad(Tensor x, Tensor g, int[] weight_shape, int[] stride, int[] padding, int[] "
+      "dilation,"
       " int groups) -> Tensor");
 }
 

@@ -42,7 +42,8 @@ struct TapRun {
   int64_t column;  // of `begin`, counted from the panel's first position
 };
 
-// Calls visit(TapRun) for every tap and every output row that meets positions [begin, end) of the output plane.
+// Calls visit(TapRun) for every tap and every output row that meets positions [begin, end) of the output
+// plane.
 template <class F>
 ROTFAST_INLINE void for_tap_runs(const ConvShape& s, int64_t begin, int64_t end, const F& visit) {
   TapRun run;
@@ -71,7 +72,8 @@ ROTFAST_INLINE void for_tap_runs(const ConvShape& s, int64_t begin, int64_t end,
   }
 }
 
-// columns[tap, position] for positions [begin, end): the image's patches; zero in the padding and up to `step`.
+// columns[tap, position] for positions [begin, end): the image's patches; zero in the padding and up to
+// `step`.
 template <class T>
 ROTFAST_INLINE void image_to_columns(
     const ConvShape& s, const T* image, int64_t begin, int64_t end, T* columns, int64_t step) {

@@ -13,8 +13,11 @@ from torch.autograd import Function
 from rotfast import backend, reference
 from rotfast.ops.autograd import batch_as_tasks, call, in_float32, match_tasks
 
-# Beyond this latent size a transposed block leaves the L2 cache and a library matrix product is better.
-_LATENT_LIMIT = 64
+# Beyond this latent size transposing rows costs more than it saves over a library product (one core).
+_LATENT_LIMIT = 8
+# Up to this size of U the call itself dominates, and torch's own matrix product has less overhead than a
+# Function, above all inside torch.func transforms.
+_SMALL = 1 << 16
 
 if backend.kernels_loaded:
 
@@ -50,8 +53,8 @@ class ExpandDense(Function):
         U, v = ctx.saved_tensors
         needs_U, needs_v = ctx.needs_input_grad
         return (
-            _sharing_grad(g, v, like=U) if needs_U else None,
-            _latent_grad(U, g, like=v) if needs_v else None,
+            sharing_grad(g, v, like=U) if needs_U else None,
+            latent_grad(U, g, like=v) if needs_v else None,
         )
 
     @staticmethod
@@ -75,7 +78,7 @@ class LatentGrad(Function):
         U, g = ctx.saved_tensors
         needs_U, needs_g, _ = ctx.needs_input_grad
         return (
-            _sharing_grad(g, direction, like=U) if needs_U else None,
+            sharing_grad(g, direction, like=U) if needs_U else None,
             match_tasks(call(ExpandDense, U, direction), g) if needs_g else None,
             None,
         )
@@ -107,7 +110,7 @@ class SharingGrad(Function):
         needs_g, needs_v, _ = ctx.needs_input_grad
         return (
             match_tasks(call(ExpandDense, direction, v), g) if needs_g else None,
-            _latent_grad(direction, g, like=v) if needs_v else None,
+            latent_grad(direction, g, like=v) if needs_v else None,
             None,
         )
 
@@ -121,23 +124,28 @@ class SharingGrad(Function):
         return batch_as_tasks(info.batch_size, in_dims[:2], (g, v), (1, 1), run), 0
 
 
-def _latent_grad(U: Tensor, g: Tensor, like: Tensor) -> Tensor:
+def latent_grad(U: Tensor, g: Tensor, like: Tensor) -> Tensor:
+    """The gradient of ⟨g, U v⟩ with respect to v, with the task dimension of ``like``."""
     per_task = like.dim() > 1 and (U.dim() > 2 or g.dim() > 1)
     return match_tasks(call(LatentGrad, U, g, per_task), like)
 
 
-def _sharing_grad(g: Tensor, v: Tensor, like: Tensor) -> Tensor:
+def sharing_grad(g: Tensor, v: Tensor, like: Tensor) -> Tensor:
+    """The gradient of ⟨g, U v⟩ with respect to U, with the task dimension of ``like``."""
     per_task = like.dim() > 2 and (g.dim() > 1 or v.dim() > 1)
     return match_tasks(call(SharingGrad, g, v, per_task), like)
 
 
-def _why_not_compiled(U: Tensor) -> str | None:
+def why_not_compiled(U: Tensor) -> str | None:
+    """Why the compiled kernels do not serve this U, or None."""
     if (reason := backend.why_not_compiled()) is not None:
         return reason
     if U.device.type != "cpu":
         return f"no compiled kernel for {U.device.type}"
     if U.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
         return f"no compiled kernel for {U.dtype}"
+    if U.shape[-2] * U.shape[-1] <= _SMALL:
+        return "small: torch's matrix product has less overhead"
     if U.shape[-1] > _LATENT_LIMIT:
         return f"latent size above {_LATENT_LIMIT}"
     return None
@@ -145,7 +153,7 @@ def _why_not_compiled(U: Tensor) -> str | None:
 
 def expand_dense(U: Tensor, v: Tensor) -> Tensor:
     """W[m] = Σ U[m,l] v[l] by the best backend; arguments are checked already."""
-    reason = _why_not_compiled(U)
+    reason = why_not_compiled(U)
     if reason is not None:
         backend.explain("expand_dense", "reference", reason)
         return reference.expand_dense(U, v)

@@ -1,27 +1,224 @@
-"""share_linear: expand the weight, then one (batched) matrix product; both differentiable to any order."""
+"""share_linear: autograd, vmap and fake kernels over torch.ops.rotfast.linear and its derivatives.
+
+For few outputs and many features on a CPU one Function generates the weight and applies it; elsewhere the
+fused expansion is followed by the library's matrix product.
+
+The linear map, its input gradient and its weight gradient are the three derivatives of one trilinear form
+⟨g, x Wᵀ⟩: each one's backward is the other two.
+"""
+
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 from torch.nn import functional as F
 
 from rotfast import backend, reference
-from rotfast.ops.expand_dense import expand_dense
+from rotfast.ops.autograd import batch_as_tasks, call, match_tasks
+from rotfast.ops.expand_dense import ExpandDense, expand_dense, latent_grad, sharing_grad, why_not_compiled
+
+# From so many features and up to so many outputs the kernels beat the library's product (one core, AVX-512).
+_FEATURES = 1024
+_OUTPUTS = 32
+
+if backend.kernels_loaded:
+
+    @torch.library.register_fake("rotfast::linear")
+    def _fake(x: Tensor, W: Tensor, bias: Tensor | None) -> Tensor:
+        tasks = [t.shape[0] for t, rank in ((x, 2), (W, 2), (bias, 1)) if t is not None and t.dim() > rank]
+        return x.new_empty([*tasks[:1], x.shape[-2], W.shape[-2]])
+
+    @torch.library.register_fake("rotfast::linear_input_grad")
+    def _fake_input_grad(g: Tensor, W: Tensor, per_task: bool) -> Tensor:
+        return g.new_empty([*_tasks(g, W, per_task), g.shape[-2], W.shape[-1]])
+
+    @torch.library.register_fake("rotfast::linear_weight_grad")
+    def _fake_weight_grad(g: Tensor, x: Tensor, per_task: bool) -> Tensor:
+        return g.new_empty([*_tasks(g, x, per_task), g.shape[-1], x.shape[-1]])
+
+
+def _tasks(a: Tensor, b: Tensor, per_task: bool) -> list[int]:
+    return [a.shape[0] if a.dim() > 2 else b.shape[0]] if per_task else []
+
+
+class Linear(Function):
+    """y[n,o] = Σ x[n,i] W[o,i]; x (N,I), W (O,I), either with a task dimension."""
+
+    @staticmethod
+    def forward(x: Tensor, W: Tensor) -> Tensor:
+        return torch.ops.rotfast.linear(x, W, None)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, W = ctx.saved_tensors
+        needs_x, needs_W = ctx.needs_input_grad
+        return (
+            _input_grad(g, W, like=x) if needs_x else None,
+            _weight_grad(g, x, like=W) if needs_W else None,
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, W: Tensor) -> tuple[Tensor, int]:
+        return batch_as_tasks(info.batch_size, in_dims, (x, W), (2, 2), Linear.apply), 0
+
+
+class LinearInputGrad(Function):
+    """gx = g W, summed over tasks unless ``per_task``."""
+
+    @staticmethod
+    def forward(g: Tensor, W: Tensor, per_task: bool) -> Tensor:
+        return torch.ops.rotfast.linear_input_grad(g, W, per_task)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, ...]:
+        g, W = ctx.saved_tensors
+        needs_g, needs_W, _ = ctx.needs_input_grad
+        return (
+            match_tasks(call(Linear, direction, W), g) if needs_g else None,
+            _weight_grad(g, direction, like=W) if needs_W else None,
+            None,
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], g: Tensor, W: Tensor, per_task: bool) -> tuple[Tensor, int]:
+        return _vmap_grad(LinearInputGrad, info, in_dims, g, W, per_task)
+
+
+class LinearWeightGrad(Function):
+    """gW = gᵀ x, summed over tasks unless ``per_task``."""
+
+    @staticmethod
+    def forward(g: Tensor, x: Tensor, per_task: bool) -> Tensor:
+        return torch.ops.rotfast.linear_weight_grad(g, x, per_task)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, ...]:
+        g, x = ctx.saved_tensors
+        needs_g, needs_x, _ = ctx.needs_input_grad
+        return (
+            match_tasks(call(Linear, x, direction), g) if needs_g else None,
+            _input_grad(g, direction, like=x) if needs_x else None,
+            None,
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], g: Tensor, x: Tensor, per_task: bool) -> tuple[Tensor, int]:
+        return _vmap_grad(LinearWeightGrad, info, in_dims, g, x, per_task)
+
+
+def _vmap_grad(
+    function: type[Function], info: Any, in_dims: tuple[Any, ...], a: Tensor, b: Tensor, per_task: bool
+) -> tuple[Tensor, int]:
+    nested = any(t.dim() - (dim is not None) > 2 for t, dim in zip((a, b), in_dims, strict=False))
+
+    def run(a: Tensor, b: Tensor) -> Tensor:
+        return function.apply(a, b, per_task if nested else True)
+
+    return batch_as_tasks(info.batch_size, in_dims[:2], (a, b), (2, 2), run), 0
+
+
+def _input_grad(g: Tensor, W: Tensor, like: Tensor) -> Tensor:
+    per_task = like.dim() > 2 and (g.dim() > 2 or W.dim() > 2)
+    return match_tasks(call(LinearInputGrad, g, W, per_task), like)
+
+
+def _weight_grad(g: Tensor, x: Tensor, like: Tensor) -> Tensor:
+    per_task = like.dim() > 2 and (g.dim() > 2 or x.dim() > 2)
+    return match_tasks(call(LinearWeightGrad, g, x, per_task), like)
+
+
+class ShareLinear(Function):
+    """y = x reshape(U v)ᵀ + bias in one Function; the weight is generated again in backward."""
+
+    @staticmethod
+    def forward(x: Tensor, U: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        W = torch.ops.rotfast.expand_dense(U, v).unflatten(-1, (-1, x.shape[-1]))
+        return torch.ops.rotfast.linear(x, W, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *tensors, bias = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.bias_dim = None if bias is None else bias.dim()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, U, v = ctx.saved_tensors
+        needs_x, needs_U, needs_v, needs_bias = ctx.needs_input_grad
+        W = call(ExpandDense, U, v).unflatten(-1, (-1, x.shape[-1])) if needs_x else None
+        gW: Tensor | None = None
+        if needs_U or needs_v:
+            weight_tasks = U.dim() > 2 or v.dim() > 1
+            per_task = weight_tasks and (g.dim() > 2 or x.dim() > 2)
+            gW = call(LinearWeightGrad, g, x, per_task).flatten(-2)
+        g_bias: Tensor | None = None
+        if needs_bias:
+            g_bias = g.sum(-2)
+            g_bias = g_bias.sum(0) if g_bias.dim() > ctx.bias_dim else g_bias
+        return (
+            _input_grad(g, W, like=x) if W is not None else None,
+            sharing_grad(gW, v, like=U) if gW is not None and needs_U else None,
+            latent_grad(U, gW, like=v) if gW is not None and needs_v else None,
+            g_bias,
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *tensors: Any) -> tuple[Tensor, int]:
+        run = ShareLinear.apply
+        return batch_as_tasks(info.batch_size, in_dims, tensors, (2, 2, 1, 1), run), 0
+
+
+def _why_not_fused(x: Tensor, U: Tensor) -> str | None:
+    if (reason := why_not_compiled(U)) is not None:
+        return reason
+    if x.dtype not in (torch.float32, torch.float64) or x.dtype != U.dtype:
+        return f"the library's product serves {x.dtype}"
+    features = x.shape[-1]
+    if features < _FEATURES or U.shape[-2] // features > _OUTPUTS:
+        return f"fewer than {_FEATURES} features or more than {_OUTPUTS} outputs"
+    return None
 
 
 def share_linear(x: Tensor, U: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """y[n,o] = Σ x[n,i] W[o,i] + b[o] with W = (U v).reshape(O, I); arguments are checked already."""
-    reason = backend.why_not_compiled()
-    if reason is not None:
+    tasks = U.dim() > 2 or v.dim() > 1 or (bias is not None and bias.dim() > 1)
+    reason = _why_not_fused(x, U)
+    if reason is None:
+        backend.explain("share_linear", "cpu", "fused expansion and product")
+        rows = _rows(x, tasks)
+        y = call(ShareLinear, rows, U, v, bias)
+        return y.reshape(*x.shape[:-1], y.shape[-1])
+    if backend.why_not_compiled() is not None:
         backend.explain("share_linear", "reference", reason)
         return reference.share_linear(x, U, v, bias)
+    backend.explain("share_linear", "expansion, then torch's product", reason)
     W = expand_dense(U, v).unflatten(-1, (-1, x.shape[-1])).to(x.dtype)
     bias = bias if bias is None else bias.to(x.dtype)
-    if W.dim() == 2 and (bias is None or bias.dim() == 1):
+    if not tasks:
         return F.linear(x, W, bias)
-    rows = x.flatten(1, -2) if x.dim() > 2 else x.unsqueeze(1)
     weight = W.transpose(-1, -2).expand(x.shape[0], *W.shape[:-3:-1])
     if bias is None:
-        y = torch.bmm(rows, weight)
+        y = torch.bmm(_rows(x, tasks), weight)
     else:
-        y = torch.baddbmm(bias.unsqueeze(-2) if bias.dim() == 2 else bias, rows, weight)
+        y = torch.baddbmm(bias.unsqueeze(-2) if bias.dim() == 2 else bias, _rows(x, tasks), weight)
     return y.reshape(*x.shape[:-1], y.shape[-1])
+
+
+def _rows(x: Tensor, tasks: bool) -> Tensor:
+    """(*, I) as (N, I), or (T, *, I) as (T, N, I)."""
+    if x.dim() == tasks + 1:
+        return x.unsqueeze(-2)
+    return x.flatten(int(tasks), -2)

@@ -2,7 +2,10 @@
 
 from torch import Tensor
 
+from rotfast.reference.precision import own_dtype
+
 
 def expand_dense(U: Tensor, v: Tensor) -> Tensor:
     """W[m] = Σ U[m,l] v[l]; either argument may carry a leading task dimension."""
-    return (U @ v.unsqueeze(-1)).squeeze(-1)
+    with own_dtype(U.device):
+        return (U @ v.unsqueeze(-1)).squeeze(-1)

@@ -3,9 +3,12 @@
 import torch
 from torch import Tensor
 
+from rotfast.reference.precision import own_dtype
+
 
 def expand_kronecker(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """W[o,i,k] = Σ A[o,p] B[i,q] C[k,l] w[p,q,l]; any argument may carry a leading task dimension."""
-    inner = torch.einsum("...kl,...pql->...pqk", C, weight)
-    middle = torch.einsum("...iq,...pqk->...pik", B, inner)
-    return torch.einsum("...op,...pik->...oik", A, middle)
+    with own_dtype(weight.device):
+        inner = torch.einsum("...kl,...pql->...pqk", C, weight)
+        middle = torch.einsum("...iq,...pqk->...pik", B, inner)
+        return torch.einsum("...op,...pik->...oik", A, middle)

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from rotfast import backend, functional, reference
+from rotfast.ops.autograd import call
+from rotfast.ops.expand_dense import ExpandDense
+from rotfast.ops.share_linear import Linear, ShareLinear
 from rotfast.testing import assert_close, check_derivatives, check_vmap
 
 
@@ -67,6 +70,19 @@ def full_conv_formula(x: Tensor, U: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     return torch.nn.functional.conv2d(x, W, bias, padding=1)
 
 
+def dense_kernel(U: Tensor, v: Tensor) -> Tensor:
+    """Without the choice of backend, which sends small U to the library."""
+    return call(ExpandDense, U, v)
+
+
+def linear_kernel(x: Tensor, W: Tensor) -> Tensor:
+    return call(Linear, x, W)
+
+
+def share_linear_kernel(x: Tensor, U: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    return call(ShareLinear, x, U, v, bias)
+
+
 SMALL = [
     Case("kronecker", functional.expand_kronecker, ((3, 2, 4), (5, 3), (2, 2), (3, 4)), kronecker_formula),
     Case(
@@ -77,6 +93,16 @@ SMALL = [
     Case("linear", functional.share_linear, ((4, 5), (15, 3), (3,), (3,)), linear_formula),
     Case("linear-vector", functional.share_linear, ((5,), (15, 2), (2,)), linear_formula),
     Case("linear-3d", functional.share_linear, ((2, 3, 5), (10, 2), (2,), (2,)), linear_formula),
+    *(
+        [
+            Case("dense-kernel", dense_kernel, ((7, 3), (3,)), lambda U, v: (U * v).sum(-1)),
+            Case("linear-kernel", linear_kernel, ((4, 5), (3, 5)), lambda x, W: x @ W.T),
+            Case("share-linear-kernel", share_linear_kernel, ((4, 5), (15, 3), (3,), (3,)), linear_formula),
+            Case("share-linear-kernel-1", share_linear_kernel, ((1, 1), (1, 1), (1,), (1,)), linear_formula),
+        ]
+        if backend.kernels_loaded
+        else []
+    ),
     conv_case("conv-1to3", (2, 1, 5, 6), (3, 1, 3, 3)),
     conv_case("conv-unbatched", (1, 4, 4), (2, 1, 2, 2)),
     conv_case("conv-1x1-image", (1, 1, 1, 1), (1, 1, 1, 1)),
@@ -111,7 +137,10 @@ LARGE = [
         kronecker_formula,
     ),
     Case("dense-blocks", functional.expand_dense, ((1300, 6), (6,)), lambda U, v: (U * v).sum(-1)),
-    Case("dense-latent-80", functional.expand_dense, ((50, 80), (80,)), lambda U, v: (U * v).sum(-1)),
+    Case("dense-3-columns", functional.expand_dense, ((30000, 3), (3,)), lambda U, v: (U * v).sum(-1)),
+    Case("linear-head", functional.share_linear, ((37, 2100), (21000, 3), (3,), (10,)), linear_formula),
+    Case("linear-library", functional.share_linear, ((5, 1500), (49500, 2), (2,), (33,)), linear_formula),
+    Case("dense-library", functional.expand_dense, ((50, 80), (80,)), lambda U, v: (U * v).sum(-1)),
 ]
 
 
@@ -122,6 +151,8 @@ def ids(case: Case) -> str:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("case", SMALL + LARGE, ids=ids)
 def test_value(case: Case, dtype: torch.dtype) -> None:
+    if "kernel" in case.name and dtype in (torch.float16, torch.bfloat16):
+        pytest.skip("half types are cast before the kernel")
     tensors = [0.2 * t for t in case.tensors()]
     expected = case.formula(*(t.to(dtype).double() for t in tensors))
     actual = case.function(*(t.to(dtype) for t in tensors))
@@ -258,7 +289,8 @@ def test_empty_linear_batches() -> None:
     assert tasks.shape == (0, 2, 3)
 
 
-@pytest.mark.parametrize("case", LARGE, ids=ids)
+@pytest.mark.skipif(backend.why_not_compiled() is not None, reason="the library's threads are its own affair")
+@pytest.mark.parametrize("case", [c for c in LARGE if "library" not in c.name], ids=ids)
 def test_result_does_not_depend_on_the_number_of_threads(case: Case) -> None:
     tensors = [t.requires_grad_() for t in case.tensors(torch.float32)]
 
@@ -272,8 +304,7 @@ def test_result_does_not_depend_on_the_number_of_threads(case: Case) -> None:
         double = run()
     finally:
         torch.set_num_threads(1)
-    if "library" not in case.name:
-        assert all(torch.equal(a, b) for a, b in zip(single, double, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(single, double, strict=True))
 
 
 @pytest.mark.parametrize("name", ["conv-1to3", "conv-many-taps", "linear", "conv-full"])
@@ -322,6 +353,12 @@ RAW = {
     "expand_dense_latent_grad-tasks": ((7, 3), (4, 7), True),
     "expand_dense_sharing_grad": ((4, 7), (4, 3), False),
     "expand_dense_sharing_grad-tasks": ((4, 7), (4, 3), True),
+    "linear": ((4, 5), (3, 5), (3,)),
+    "linear-tasks": ((6, 4, 5), (3, 5), (6, 3)),
+    "linear_input_grad": ((4, 3), (3, 5), False),
+    "linear_input_grad-tasks": ((6, 4, 3), (6, 3, 5), False),
+    "linear_weight_grad": ((4, 3), (4, 5), False),
+    "linear_weight_grad-tasks": ((6, 4, 3), (4, 5), True),
     "conv2d": ((2, 1, 5, 5), (3, 1, 3, 3), (3,), *GEOMETRY),
     "conv2d-tasks": ((2, 1, 5, 5), (4, 3, 1, 3, 3), None, *GEOMETRY),
     "conv2d_input_grad": ((2, 3, 5, 3), (3, 1, 3, 3), [2, 1, 5, 5], *GEOMETRY),
