@@ -1,0 +1,1 @@
+"""Benchmarks against plain PyTorch: ``pytest benchmarks --benchmark-only``."""

@@ -1,0 +1,102 @@
+"""One thread, interleaved measurements handed to pytest-benchmark, ratios at the end, and the ledger."""
+
+import pkgutil
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from benchmarks.case import Case
+from benchmarks.interleaved import Timing, race
+from benchmarks.ledger import RESULTS, Comparison, Ledger, this_machine
+from benchmarks.report import by_suite, text_table
+
+torch.set_num_threads(1)
+
+_TIMINGS = pytest.StashKey[dict[Case, dict[str, Timing]]]()
+
+
+class Recorded:
+    """A clock for pytest-benchmark that returns, between two readings, a duration measured before."""
+
+    def __init__(self) -> None:
+        self._readings: Iterator[float] = iter(())
+
+    def load(self, timing: Timing) -> None:
+        self._readings = (t for s in timing.seconds for t in (0.0, s * timing.iterations))
+
+    def __call__(self) -> float:
+        return next(self._readings)
+
+
+_recorded = Recorded()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--ledger",
+        metavar="MACHINE",
+        help="write the medians and spreads of this run to benchmarks/results/MACHINE.json",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_TIMINGS] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "compare" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.benchmark(timer=_recorded))
+
+
+def _clock(config: pytest.Config) -> str:
+    """The dotted name given to --benchmark-timer, which holds a string or an object that prints as one."""
+    return str(config.getoption("benchmark_timer"))
+
+
+@pytest.fixture
+def compare(benchmark, pytestconfig: pytest.Config) -> Callable[[Case, str], None]:
+    """Race all contestants of a case at its first test; every test then reports one of them.
+
+    The seconds and rounds are those of --benchmark-max-time and --benchmark-min-rounds, for each contestant.
+    """
+    timings = pytestconfig.stash[_TIMINGS]
+
+    def run(case: Case, contestant: str) -> None:
+        if benchmark.disabled:
+            case.check()
+            benchmark(lambda: None)
+            return
+        if case not in timings:
+            case.check()
+            timings[case] = race(
+                case.calls(torch.float32),
+                seconds=float(pytestconfig.getoption("benchmark_max_time")),
+                min_rounds=pytestconfig.getoption("benchmark_min_rounds"),
+                clock=pkgutil.resolve_name(_clock(pytestconfig)),
+            )
+        timing = timings[case][contestant]
+        _recorded.load(timing)
+        benchmark.group = str(case)
+        benchmark.pedantic(lambda: None, rounds=len(timing.seconds), iterations=timing.iterations)
+
+    return run
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print how many times as fast as the others rotfast is, and write the ledger."""
+    comparisons = [Comparison.of(case, timings) for case, timings in config.stash[_TIMINGS].items()]
+    if not comparisons:
+        return
+    terminalreporter.section("speed of rotfast, as a multiple of the others (quartiles of the rounds)")
+    for suite, rows in by_suite(comparisons).items():
+        terminalreporter.write_line("")
+        terminalreporter.write_line(suite, bold=True)
+        for line in text_table(rows):
+            terminalreporter.write_line(line)
+    if name := config.getoption("ledger"):
+        path = RESULTS / f"{name}.json"
+        Ledger(this_machine(_clock(config)), comparisons).write(path)
+        terminalreporter.write_line(f"\nwritten: {path}")

@@ -1,0 +1,103 @@
+"""What is kept of a run: medians and spreads of each comparison, and the machine they were taken on."""
+
+import dataclasses
+import datetime
+import json
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import rotfast
+from benchmarks.case import ROTFAST, Case
+from benchmarks.interleaved import Ratio, Spread, Timing, speed_up, spread
+from rotfast import backend
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row: seconds per call of each contestant, and how rotfast compares with each of the others."""
+
+    suite: str
+    shape: str
+    rounds: int
+    seconds: Mapping[str, Spread]
+    ratios: Mapping[str, Ratio]
+
+    @classmethod
+    def of(cls, case: Case, timings: Mapping[str, Timing]) -> "Comparison":
+        own = timings[ROTFAST]
+        return cls(
+            case.suite,
+            case.shape,
+            len(own.seconds),
+            {name: spread(timing.seconds) for name, timing in timings.items()},
+            {name: speed_up(own, timing) for name, timing in timings.items() if name != ROTFAST},
+        )
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All comparisons of one run on one machine."""
+
+    machine: Mapping[str, str | int]
+    comparisons: Sequence[Comparison]
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "Ledger":
+        content = json.loads(path.read_text())
+        comparisons = [
+            Comparison(
+                row["suite"],
+                row["shape"],
+                row["rounds"],
+                {name: Spread(**values) for name, values in row["seconds"].items()},
+                {name: Ratio(**values) for name, values in row["ratios"].items()},
+            )
+            for row in content["comparisons"]
+        ]
+        return cls(content["machine"], comparisons)
+
+
+def this_machine(clock: str) -> dict[str, str | int]:
+    """The facts that a reader needs to judge the numbers."""
+    return {
+        "cpu": _cpu(),
+        "isa": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "rotfast": rotfast.__version__,
+        "commit": _commit(),
+        "kernels": backend.why_not_compiled() or "compiled",
+        "clock": clock,
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+    }
+
+
+def _cpu() -> str:
+    """The processor's name; family and model tell processors apart that call themselves the same."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    if "model name" not in facts:
+        return platform.machine()
+    return f"{facts['model name']} (family {facts.get('cpu family')}, model {facts.get('model')})"
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

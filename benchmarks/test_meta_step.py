@@ -1,0 +1,129 @@
+"""One meta step of the sharing study: inner step, query loss, second-order gradients."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.case import PLAIN, ROTFAST, Call, Case, parametrize, scatter
+from benchmarks.plain import (
+    PlainDedicatedCircuits,
+    PlainShareConv2d,
+    PlainShareLinearFull,
+    plain_single_circuit,
+)
+from benchmarks.plain_meta import Episode, Loss, adapted, loop_step, vmap_step
+from rotfast.meta import MetaLearner
+from rotfast.models import DedicatedCircuits, SingleCircuit, synthetic_model
+
+SUPPORT, QUERY = 1, 19
+# The plain way is the loop over tasks; vmap over plain layers is what a practised user writes.
+NAMES = (ROTFAST, PLAIN, "vmap")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A net of rotfast's layers, the same net of plain ones, and the episodes they learn from."""
+
+    net: Callable[[], nn.Module]
+    plain_net: Callable[[], nn.Module]
+    loss_fn: Loss
+    inner_lr: float
+    tasks: int
+    x_shape: tuple[int, ...]
+    y_shape: tuple[int, ...] | None = None  # None: one of ten classes
+
+    def episode(self, dtype: torch.dtype) -> Episode:
+        x_spt, x_qry = (torch.randn(self.tasks, n, *self.x_shape, dtype=dtype) for n in (SUPPORT, QUERY))
+        if self.y_shape is None:
+            y_spt, y_qry = (torch.randint(10, (self.tasks, n)) for n in (SUPPORT, QUERY))
+        else:
+            y_spt, y_qry = (torch.randn(self.tasks, n, *self.y_shape, dtype=dtype) for n in (SUPPORT, QUERY))
+        return x_spt, y_spt, x_qry, y_qry
+
+
+def rank(name: str, latent_size: int) -> Problem:
+    def plain_net() -> nn.Module:
+        return nn.Sequential(PlainShareLinearFull(70, 68, bias=False, latent_size=latent_size))
+
+    net = partial(synthetic_model, name, "share")
+    return Problem(net, plain_net, F.mse_loss, 0.1, 32, (1, 70), (1, 68))
+
+
+def digits(net: Callable[[], nn.Module], plain_net: Callable[[], nn.Module]) -> Problem:
+    return Problem(net, plain_net, F.cross_entropy, 0.01, 5, (1, 28, 28))
+
+
+PROBLEMS = {
+    "rank1": rank("rank1", 3),
+    "rank2": rank("rank2", 6),
+    "rank5": rank("rank5", 30),
+    "rot8": Problem(
+        partial(synthetic_model, "rot8", "share"),
+        lambda: nn.Sequential(PlainShareConv2d(1, 24, 3, bias=False)),
+        F.mse_loss,
+        0.1,
+        32,
+        (1, 32, 32),
+        (24, 30, 30),
+    ),
+    "Rotated MNIST, single circuit": digits(SingleCircuit, plain_single_circuit),
+    "Rotated MNIST, dedicated circuits": digits(DedicatedCircuits, PlainDedicatedCircuits),
+}
+SMOKE = ["rank1", "Rotated MNIST, single circuit"]
+
+
+def build(problem: Problem, dtype: torch.dtype) -> dict[str, Call]:
+    net = problem.net().to(dtype)
+    scatter(net)
+    plain_net = problem.plain_net().to(dtype)
+    plain_net.load_state_dict(net.state_dict())
+    learner = MetaLearner(net, problem.loss_fn, inner_lr=problem.inner_lr)
+    rates = {
+        name: torch.tensor(problem.inner_lr, dtype=dtype, requires_grad=True) for name in adapted(plain_net)
+    }
+    episode = problem.episode(dtype)
+
+    def rotfast_step() -> None:
+        learner(*episode).sum().backward()
+
+    steps = {
+        ROTFAST: (rotfast_step, net, learner.inner_lrs),
+        PLAIN: (partial(loop_step, plain_net, problem.loss_fn, rates, episode), plain_net, rates),
+        "vmap": (partial(vmap_step, plain_net, problem.loss_fn, rates, episode), plain_net, rates),
+    }
+    calls = {}
+    for name, (step, module, rates_of) in steps.items():
+        parameters = dict(module.named_parameters())
+        leaves = [parameters[key] for key in sorted(parameters)]
+        leaves += [rates_of[key] for key in sorted(rates_of)]
+        calls[name] = partial(fresh_gradients, step, leaves)
+    return calls
+
+
+def fresh_gradients(step: Callable[[], None], leaves: Sequence[Tensor]) -> list[Tensor]:
+    for leaf in leaves:
+        leaf.grad = None
+    step()
+    return [leaf.grad for leaf in leaves]
+
+
+def cases() -> list[Case]:
+    return [
+        Case(
+            suite="Meta step",
+            shape=f"{name}, {problem.tasks} tasks, {SUPPORT}/{QUERY}",
+            names=NAMES,
+            build=partial(build, problem),
+            smoke=name in SMOKE,
+        )
+        for name, problem in PROBLEMS.items()
+    ]
+
+
+@parametrize(cases())
+def test_meta_step(case, contestant, compare):
+    compare(case, contestant)
