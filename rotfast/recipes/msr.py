@@ -105,7 +105,7 @@ def train(
     fabric = make_fabric(config)
     source = open_source(config)
     learner = make_learner(config)
-    adam = torch.optim.Adam(learner.parameters(), lr=config.outer_lr)
+    adam = torch.optim.Adam(learner.parameters(), lr=config.outer_lr, fused=True)
     wrapped, optimizer = fabric.setup(learner, adam)
     wrapped.mark_forward_method("query")
     done, seconds_before = 0, 0.0
