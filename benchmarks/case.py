@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
@@ -102,7 +103,7 @@ def layer_calls(layers: Mapping[str, nn.Module], x: Tensor, backward: bool) -> d
         layer.to(x.dtype).load_state_dict(first.state_dict())
         parameters = dict(layer.named_parameters())
         inputs = [parameters[key] for key in sorted(parameters)] + ([x] if x.requires_grad else [])
-        calls[name] = differentiable(lambda layer=layer: layer(x), inputs, backward)
+        calls[name] = differentiable(partial(layer, x), inputs, backward)
     return calls
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
+from pytest_benchmark.fixture import BenchmarkFixture
+
 from benchmarks.case import Case
 from benchmarks.interleaved import Timing, race
 from benchmarks.ledger import RESULTS, Comparison, Ledger, this_machine
@@ -56,12 +58,14 @@ def _clock(config: pytest.Config) -> str:
 
 
 @pytest.fixture
-def compare(benchmark, pytestconfig: pytest.Config) -> Callable[[Case, str], None]:
+def compare(benchmark: BenchmarkFixture, pytestconfig: pytest.Config) -> Callable[[Case, str], None]:
     """Race all contestants of a case at its first test; every test then reports one of them.
 
-    The seconds and rounds are those of --benchmark-max-time and --benchmark-min-rounds, for each contestant.
+    The seconds and rounds are those of --benchmark-max-time and --benchmark-min-rounds, for each contestant; a
+    smoke run, -m smoke, takes one round.
     """
     timings = pytestconfig.stash[_TIMINGS]
+    smoke = pytestconfig.getoption("markexpr") == "smoke"
 
     def run(case: Case, contestant: str) -> None:
         if benchmark.disabled:
@@ -72,8 +76,8 @@ def compare(benchmark, pytestconfig: pytest.Config) -> Callable[[Case, str], Non
             case.check()
             timings[case] = race(
                 case.calls(torch.float32),
-                seconds=float(pytestconfig.getoption("benchmark_max_time")),
-                min_rounds=pytestconfig.getoption("benchmark_min_rounds"),
+                seconds=0.0 if smoke else float(pytestconfig.getoption("benchmark_max_time")),
+                min_rounds=1 if smoke else pytestconfig.getoption("benchmark_min_rounds"),
                 clock=pkgutil.resolve_name(_clock(pytestconfig)),
             )
         timing = timings[case][contestant]

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -79,6 +80,7 @@ def this_machine(clock: str) -> dict[str, str | int]:
         "commit": _commit(),
         "kernels": backend.why_not_compiled() or "compiled",
         "clock": clock,
+        "huge pages": os.environ.get("THP_MEM_ALLOC_ENABLE", "0"),
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
     }
 
