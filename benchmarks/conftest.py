@@ -60,8 +60,8 @@ def _clock(config: pytest.Config) -> str:
 def compare(benchmark: BenchmarkFixture, pytestconfig: pytest.Config) -> Callable[[Case, str], None]:
     """Race all contestants of a case at its first test; every test then reports one of them.
 
-    The seconds and rounds are those of --benchmark-max-time and --benchmark-min-rounds, for each contestant; with
-    -m smoke it is one round.
+    The seconds and rounds are those of --benchmark-max-time and --benchmark-min-rounds, for each contestant;
+    with -m smoke it is one round.
     """
     timings = pytestconfig.stash[_TIMINGS]
     smoke = pytestconfig.getoption("markexpr") == "smoke"
