@@ -26,7 +26,7 @@ std::string compiler() {
 
 // Which of the clones that common/isa.h asks for the loader takes on this processor.
 std::string instruction_set() {
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#if ROTFAST_HAS_CLONES
   if (__builtin_cpu_supports("x86-64-v4")) return "x86-64-v4";
   if (__builtin_cpu_supports("x86-64-v3")) return "x86-64-v3";
 #endif

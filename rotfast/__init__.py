@@ -1,10 +1,18 @@
 """rotfast: learned weight sharing and rotated images for PyTorch."""
 
-from rotfast.functional import expand_dense, expand_kronecker, share_conv2d, share_conv2d_full, share_linear
+from rotfast.functional import (
+    conv_relu_linear,
+    expand_dense,
+    expand_kronecker,
+    share_conv2d,
+    share_conv2d_full,
+    share_linear,
+)
 from rotfast.nn import (
     Identity1x1Conv,
     IdentityLinear,
     LocallyConnected1d,
+    ShareCircuit,
     ShareConv2d,
     ShareConv2dFull,
     ShareLinear,
@@ -20,11 +28,13 @@ __all__ = [
     "Identity1x1Conv",
     "IdentityLinear",
     "LocallyConnected1d",
+    "ShareCircuit",
     "ShareConv2d",
     "ShareConv2dFull",
     "ShareLinear",
     "ShareLinearFull",
     "adapted_parameters",
+    "conv_relu_linear",
     "expand_dense",
     "expand_kronecker",
     "share_conv2d",

@@ -1,4 +1,4 @@
-"""Settings every test shares: one thread, one seed, and no silent zeros from a raw operator under torch.func."""
+"""Settings every test shares: one thread and one seed."""
 
 import pytest
 import torch

@@ -3,8 +3,10 @@
 
 // target_clones needs GCC's ifunc support; elsewhere the portable code is the only one.
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#define ROTFAST_HAS_CLONES 1
 #define ROTFAST_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
 #else
+#define ROTFAST_HAS_CLONES 0
 #define ROTFAST_CLONES
 #endif
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include "common/isa.h"
 
@@ -51,9 +52,10 @@ inline int64_t packed_size(int64_t rows, int64_t depth) {
   return (rows + kTileRows - 1) / kTileRows * kTileRows * depth;
 }
 
-// c[rows, columns] = packed a[rows, depth] * b[depth, columns] (+ bias per row, if given).
-// b must be readable up to the next multiple of kTileColumns; c is written on its columns only.
-template <class T>
+// c[rows, columns] = packed a[rows, depth] * b[depth, columns] (+ bias per row, if given; += when
+// `accumulate`). b must be readable up to the next multiple of kTileColumns; c is touched on its columns
+// only.
+template <bool accumulate = false, class T>
 ROTFAST_INLINE void panel_product(
     int64_t rows,
     int64_t depth,
@@ -87,16 +89,85 @@ ROTFAST_INLINE void panel_product(
       }
       if (columns - j >= kTileColumns<T>) {
         for (int64_t i = 0; i < row_count; ++i) {
-          for (int64_t v = 0; v < kTileVectors; ++v)
-            V::store(c + (r0 + i) * c_step + j + v * V::size, sums[i][v]);
+          for (int64_t v = 0; v < kTileVectors; ++v) {
+            T* at = c + (r0 + i) * c_step + j + v * V::size;
+            V::store(at, accumulate ? V::load(at) + sums[i][v] : sums[i][v]);
+          }
         }
       } else {
         for (int64_t i = 0; i < row_count; ++i) {
-          std::memcpy(c + (r0 + i) * c_step + j, sums[i], (columns - j) * sizeof(T));
+          T* at = c + (r0 + i) * c_step + j;
+          for (int64_t k = 0; k < columns - j; ++k) {
+            const T value = sums[i][k / V::size][k % V::size];
+            at[k] = accumulate ? at[k] + value : value;
+          }
         }
       }
     }
   }
+}
+
+// The same for a b that may not be read past its columns: the last tile is copied to `rest`.
+template <bool accumulate = false, class T>
+ROTFAST_INLINE void bounded_panel_product(
+    int64_t rows,
+    int64_t depth,
+    int64_t columns,
+    const T* packed,
+    const T* b,
+    int64_t b_step,
+    T* c,
+    int64_t c_step,
+    std::vector<T>& rest) {
+  const int64_t whole = columns / kTileColumns<T> * kTileColumns<T>;
+  const T* no_bias = nullptr;
+  panel_product<accumulate>(rows, depth, whole, packed, b, b_step, no_bias, c, c_step);
+  if (whole == columns) return;
+  rest.assign(depth * kTileColumns<T>, T(0));
+  for (int64_t d = 0; d < depth; ++d) {
+    for (int64_t j = whole; j < columns; ++j) rest[d * kTileColumns<T> + j - whole] = b[d * b_step + j];
+  }
+  panel_product<accumulate>(
+      rows, depth, columns - whole, packed, rest.data(), kTileColumns<T>, no_bias, c + whole, c_step);
+}
+
+constexpr int64_t kInnerColumns = 3;  // columns of an inner-product tile, with kTileRows rows
+
+// sums[R, C, vector] += x[R, whole] * y[C, whole]^T, all R * C sums in registers.
+template <int64_t R, int64_t C, class T>
+ROTFAST_INLINE void inner_tile(
+    int64_t whole, const T* x, int64_t x_step, const T* y, int64_t y_step, T* sums, int64_t sums_step) {
+  using V = Vector<T>;
+  typename V::type tile[R][C] = {};
+  for (int64_t j = 0; j < whole; j += V::size) {
+    typename V::type column[C];
+    for (int64_t k = 0; k < C; ++k) column[k] = V::load(y + k * y_step + j);
+    for (int64_t i = 0; i < R; ++i) {
+      const typename V::type row = V::load(x + i * x_step + j);
+      for (int64_t k = 0; k < C; ++k) tile[i][k] += row * column[k];
+    }
+  }
+  for (int64_t i = 0; i < R; ++i) {
+    for (int64_t k = 0; k < C; ++k) {
+      T* at = sums + i * sums_step + k * V::size;
+      V::store(at, V::load(at) + tile[i][k]);
+    }
+  }
+}
+
+template <int64_t R, class T>
+ROTFAST_INLINE void inner_tile_columns(
+    int64_t cols,
+    int64_t whole,
+    const T* x,
+    int64_t x_step,
+    const T* y,
+    int64_t y_step,
+    T* sums,
+    int64_t sums_step) {
+  if (cols == 1) return inner_tile<R, 1>(whole, x, x_step, y, y_step, sums, sums_step);
+  if (cols == 2) return inner_tile<R, 2>(whole, x, x_step, y, y_step, sums, sums_step);
+  inner_tile<R, kInnerColumns>(whole, x, x_step, y, y_step, sums, sums_step);
 }
 
 // sums[rows, cols, vector] += x[rows, columns] * y[cols, columns]^T over whole vectors; tail[rows, cols] +=
@@ -113,42 +184,24 @@ ROTFAST_INLINE void panel_inner_products(
     T* sums,
     T* tail) {
   using V = Vector<T>;
-  constexpr int64_t tile_cols = 3;
-  const int64_t whole = columns / V::size * V::size;
-  for (int64_t r0 = 0; r0 < rows; r0 += kTileRows) {
-    const int64_t row_count = rows - r0 < kTileRows ? rows - r0 : kTileRows;
-    for (int64_t c0 = 0; c0 < cols; c0 += tile_cols) {
-      const int64_t col_count = cols - c0 < tile_cols ? cols - c0 : tile_cols;
-      if (row_count == kTileRows && col_count == tile_cols) {
-        typename V::type tile[kTileRows][tile_cols] = {};
-        for (int64_t j = 0; j < whole; j += V::size) {
-          const T* y_at = y + c0 * y_step + j;
-          const typename V::type y0 = V::load(y_at), y1 = V::load(y_at + y_step),
-                                 y2 = V::load(y_at + 2 * y_step);
-          for (int64_t i = 0; i < kTileRows; ++i) {
-            const typename V::type xi = V::load(x + (r0 + i) * x_step + j);
-            tile[i][0] += xi * y0;
-            tile[i][1] += xi * y1;
-            tile[i][2] += xi * y2;
-          }
-        }
-        for (int64_t i = 0; i < kTileRows; ++i) {
-          for (int64_t k = 0; k < tile_cols; ++k) {
-            T* at = sums + ((r0 + i) * cols + c0 + k) * V::size;
-            V::store(at, V::load(at) + tile[i][k]);
-          }
-        }
-      } else {
-        for (int64_t i = 0; i < row_count; ++i) {
-          for (int64_t k = 0; k < col_count; ++k) {
-            typename V::type sum = {};
-            for (int64_t j = 0; j < whole; j += V::size) {
-              sum += V::load(x + (r0 + i) * x_step + j) * V::load(y + (c0 + k) * y_step + j);
-            }
-            T* at = sums + ((r0 + i) * cols + c0 + k) * V::size;
-            V::store(at, V::load(at) + sum);
-          }
-        }
+  const int64_t whole = columns / V::size * V::size, sums_step = cols * V::size;
+  for (int64_t r = 0; r < rows; r += kTileRows) {
+    const T* x_at = x + r * x_step;
+    for (int64_t c = 0; c < cols; c += kInnerColumns) {
+      const T* y_at = y + c * y_step;
+      T* at = sums + r * sums_step + c * V::size;
+      switch (rows - r) {
+        case 1:
+          inner_tile_columns<1>(cols - c, whole, x_at, x_step, y_at, y_step, at, sums_step);
+          break;
+        case 2:
+          inner_tile_columns<2>(cols - c, whole, x_at, x_step, y_at, y_step, at, sums_step);
+          break;
+        case 3:
+          inner_tile_columns<3>(cols - c, whole, x_at, x_step, y_at, y_step, at, sums_step);
+          break;
+        default:
+          inner_tile_columns<kTileRows>(cols - c, whole, x_at, x_step, y_at, y_step, at, sums_step);
       }
     }
   }

@@ -6,11 +6,10 @@
 
 #include "common/panel_gemm.h"
 #include "common/tensor.h"
+#include "share_conv2d/shape.h"
 
 namespace rotfast {
 namespace {
-
-using Ints = std::vector<int64_t>;
 
 // Output positions whose patches are laid out at once; a multiple of every tile width, small enough for L1
 // and L2.
@@ -18,37 +17,6 @@ constexpr int64_t kPanel = 384;
 
 int64_t panel_step(int64_t positions) {
   return (positions + kTileColumns<float> - 1) / kTileColumns<float> * kTileColumns<float>;
-}
-
-int64_t out_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) {
-  return (size + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1;
-}
-
-ConvShape conv_shape(
-    const Ints& x,
-    const Ints& weight,
-    const Ints& stride,
-    const Ints& padding,
-    const Ints& dilation,
-    int64_t groups) {
-  const size_t xd = x.size(), wd = weight.size();
-  STD_TORCH_CHECK(xd >= 4 && wd >= 4, "conv2d: x must be (N,C,H,W) and weight (O,I,kh,kw), or with tasks");
-  ConvShape s;
-  s.groups = groups;
-  s.O = weight[wd - 4] / groups;
-  s.I = weight[wd - 3];
-  s.H = x[xd - 2];
-  s.W = x[xd - 1];
-  s.kh = weight[wd - 2];
-  s.kw = weight[wd - 1];
-  s.sh = stride[0], s.sw = stride[1];
-  s.ph = padding[0], s.pw = padding[1];
-  s.dh = dilation[0], s.dw = dilation[1];
-  s.OH = out_size(s.H, s.kh, s.sh, s.ph, s.dh);
-  s.OW = out_size(s.W, s.kw, s.sw, s.pw, s.dw);
-  STD_TORCH_CHECK(x[xd - 3] == s.groups * s.I, "conv2d: channels of x and weight differ");
-  STD_TORCH_CHECK(s.OH > 0 && s.OW > 0, "conv2d: the kernel is larger than the padded image");
-  return s;
 }
 
 Ints shape(const Tensor& tensor) { return {tensor.sizes().begin(), tensor.sizes().end()}; }
@@ -103,7 +71,7 @@ ROTFAST_CLONES void input_grad_images(
     int64_t begin,
     int64_t end) {
   const int64_t step = panel_step(std::min(kPanel, s.out_plane()));
-  std::vector<T> columns(s.taps() * step), rest(s.O * kTileColumns<T>);
+  std::vector<T> columns(s.taps() * step), rest;
   const int64_t shared_tasks = steps.x == 0 ? steps.tasks : 1;
   for (int64_t index = begin; index < end; ++index) {
     const int64_t n = index % steps.images;
@@ -115,22 +83,9 @@ ROTFAST_CLONES void input_grad_images(
         const T* kernel = packed + ((steps.weight != 0 ? t : 0) * s.groups + group) * packed_group;
         for (int64_t p = 0; p < s.out_plane(); p += kPanel) {
           const int64_t count = std::min(kPanel, s.out_plane() - p);
-          const int64_t whole = count / kTileColumns<T> * kTileColumns<T>;
-          const T* source = grad + group * s.O * s.out_plane() + p;
-          panel_product(
-              s.taps(), s.O, whole, kernel, source, s.out_plane(), static_cast<const T*>(nullptr),
-              columns.data(), step);
-          if (whole < count) {  // the last tile would read past the plane
-            for (int64_t o = 0; o < s.O; ++o) {
-              for (int64_t j = 0; j < kTileColumns<T>; ++j) {
-                rest[o * kTileColumns<T> + j] =
-                    whole + j < count ? source[o * s.out_plane() + whole + j] : T(0);
-              }
-            }
-            panel_product(
-                s.taps(), s.O, count - whole, kernel, rest.data(), kTileColumns<T>,
-                static_cast<const T*>(nullptr), columns.data() + whole, step);
-          }
+          bounded_panel_product(
+              s.taps(), s.O, count, kernel, grad + group * s.O * s.out_plane() + p, s.out_plane(),
+              columns.data(), step, rest);
           add_columns_to_image(s, columns.data(), step, p, p + count, image + group * s.I * s.in_plane());
         }
       }

@@ -51,22 +51,21 @@ ROTFAST_CLONES void product_units(
     int64_t begin,
     int64_t end) {
   const int64_t blocks = divide_up(s.I, kColumnBlock);
-  std::vector<T> rest, task(sum ? rows * s.I : 0);
+  std::vector<T> rest;
   for (int64_t unit = begin; unit < end; ++unit) {
-    const int64_t first = unit % blocks * kColumnBlock, last = std::min(first + kColumnBlock, s.I);
+    const int64_t first = unit % blocks * kColumnBlock, columns = std::min(kColumnBlock, s.I - first);
     if (!sum) {
       const int64_t t = unit / blocks;
-      product_columns(
-          s, rows, depth, packed + t * packed_step, b + t * b_step, first, last, rest, out + t * rows * s.I);
+      bounded_panel_product(
+          rows, depth, columns, packed + t * packed_step, b + t * b_step + first, s.I,
+          out + t * rows * s.I + first, s.I, rest);
       continue;
     }
-    for (int64_t t = 0; t < s.tasks; ++t) {
-      T* result = t == 0 ? out : task.data();
-      product_columns(s, rows, depth, packed + t * packed_step, b + t * b_step, first, last, rest, result);
-      if (t == 0) continue;
-      for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t i = first; i < last; ++i) out[r * s.I + i] += result[r * s.I + i];
-      }
+    bounded_panel_product(rows, depth, columns, packed, b + first, s.I, out + first, s.I, rest);
+    for (int64_t t = 1; t < s.tasks; ++t) {
+      bounded_panel_product<true>(
+          rows, depth, columns, packed + t * packed_step, b + t * b_step + first, s.I, out + first, s.I,
+          rest);
     }
   }
 }

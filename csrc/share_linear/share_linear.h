@@ -33,29 +33,4 @@ ROTFAST_INLINE void linear_rows(
   }
 }
 
-// out[rows, columns) = a[rows, depth] b[depth, columns], where element (r, d) of a is a[r * row_step + d *
-// depth_step] and b has rows of length s.I; columns [begin, end). The last tile is copied, since it would
-// read past a row of b.
-template <class T>
-ROTFAST_INLINE void product_columns(
-    const LinearShape& s,
-    int64_t rows,
-    int64_t depth,
-    const T* packed,
-    const T* b,
-    int64_t begin,
-    int64_t end,
-    std::vector<T>& rest,
-    T* out) {
-  const int64_t whole = begin + (end - begin) / kTileColumns<T> * kTileColumns<T>;
-  const T* no_bias = nullptr;
-  panel_product(rows, depth, whole - begin, packed, b + begin, s.I, no_bias, out + begin, s.I);
-  if (whole == end) return;
-  rest.assign(depth * kTileColumns<T>, T(0));
-  for (int64_t d = 0; d < depth; ++d) {
-    std::copy(b + d * s.I + whole, b + d * s.I + end, rest.data() + d * kTileColumns<T>);
-  }
-  panel_product(rows, depth, end - whole, packed, rest.data(), kTileColumns<T>, no_bias, out + whole, s.I);
-}
-
 }  // namespace rotfast

@@ -1,20 +1,18 @@
 """Classifiers of rotated images: one shared circuit, or one circuit per angle before a common head."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
 from rotfast import functional
-from rotfast.nn import ShareConv2d, ShareLinearFull
+from rotfast.nn import ShareCircuit, ShareConv2d, ShareLinearFull, hooked
 
 __all__ = ["DedicatedCircuits", "SingleCircuit"]
 
 _KERNEL = 3
-
-
-def _layers(channels: int) -> list[nn.Module]:
-    return [ShareConv2d(1, channels, _KERNEL), nn.ReLU(), nn.Flatten(-3)]
 
 
 def _feature_count(channels: int, image_size: int) -> int:
@@ -23,7 +21,7 @@ def _feature_count(channels: int, image_size: int) -> int:
     return channels * (image_size - _KERNEL + 1) ** 2
 
 
-class SingleCircuit(nn.Sequential):
+class SingleCircuit(ShareCircuit):
     """One circuit for all angles: ShareConv2d(1, channels, 3), ReLU, Flatten, ShareLinearFull to the classes.
 
     650,399 parameters by default.
@@ -51,7 +49,8 @@ class SingleCircuit(nn.Sequential):
         self, num_classes: int = 10, latent_size: int = 3, channels: int = 32, image_size: int = 28
     ) -> None:
         features = _feature_count(channels, image_size)
-        super().__init__(*_layers(channels), ShareLinearFull(features, num_classes, latent_size=latent_size))
+        conv = ShareConv2d(1, channels, _KERNEL)
+        super().__init__(conv, ShareLinearFull(features, num_classes, latent_size=latent_size))
 
 
 class DedicatedCircuits(nn.Module):
@@ -104,7 +103,10 @@ class DedicatedCircuits(nn.Module):
             raise ValueError(f"num_circuits must be a positive int, got {num_circuits!r}")
         features = _feature_count(channels, image_size)
         self.num_circuits, self.routed = num_circuits, routed
-        self.circuits = nn.ModuleList(nn.Sequential(*_layers(channels)) for _ in range(num_circuits))
+        self.circuits = nn.ModuleList(
+            nn.Sequential(ShareConv2d(1, channels, _KERNEL), nn.ReLU(), nn.Flatten(-3))
+            for _ in range(num_circuits)
+        )
         self.align_layer = ShareLinearFull(features * num_circuits, num_classes, latent_size=latent_size)
 
     def forward(self, x: Tensor, circuit: Tensor | None = None) -> Tensor:
@@ -113,8 +115,7 @@ class DedicatedCircuits(nn.Module):
             wanted = "given to a routed model" if self.routed else "left out: the model is not routed"
             raise ValueError(f"circuit must be {wanted}, got {circuit!r}")
         if circuit is None:
-            y: Tensor = self.align_layer(torch.cat([each(x) for each in self.circuits], dim=-1))
-            return y
+            return self._forward_all(x)
         if not isinstance(circuit, Tensor) or circuit.dtype != torch.int64:
             got = getattr(circuit, "dtype", type(circuit).__name__)
             raise TypeError(f"circuit must be an int64 tensor, got {got}")
@@ -127,8 +128,22 @@ class DedicatedCircuits(nn.Module):
         # Indexing an identity gives the gates and, unlike a comparison, refuses an index that no circuit has.
         gates = F.embedding(circuit, torch.eye(self.num_circuits, dtype=x.dtype, device=x.device))
         features = torch.stack([each(x) for each in self.circuits], dim=-2) * gates.unsqueeze(-1)
-        y = self.align_layer(features.flatten(-2))
+        y: Tensor = self.align_layer(features.flatten(-2))
         return y
+
+    def _forward_all(self, x: Tensor) -> Tensor:
+        """Every image through every circuit: side by side they are one circuit with all their channels."""
+        head = self.align_layer
+        if hooked(self):
+            y: Tensor = head(torch.cat([each(x) for each in self.circuits], dim=-1))
+            return y
+        convolutions = [cast(ShareConv2d, each[0]) for each in self._sequences()]
+        kernels = torch.cat([conv.get_weight() for conv in convolutions])
+        biases = torch.cat([cast(Tensor, conv.bias) for conv in convolutions])
+        return functional.conv_relu_linear(x, kernels, biases, head.get_weight(), head.bias)
+
+    def _sequences(self) -> list[nn.Sequential]:
+        return [cast(nn.Sequential, each) for each in self.circuits]
 
     def _forward_one(self, x: Tensor, circuit: Tensor) -> Tensor:
         """All images through one circuit, whose columns of the head are the only ones generated."""
@@ -138,8 +153,14 @@ class DedicatedCircuits(nn.Module):
             name: torch.stack([stack[name] for stack in stacks]).index_select(0, index).squeeze(0)
             for name in stacks[0]
         }
-        features = functional_call(self.circuits[0], chosen, (x,))
         head = self.align_layer
         rows = head.warp.reshape(head.out_features, self.num_circuits, -1, head.latent_size)
         U = rows.index_select(1, index).reshape(-1, head.latent_size)
-        return functional.share_linear(features, U, head.latent_params, head.bias)
+        if hooked(self):
+            features = functional_call(self.circuits[0], chosen, (x,))
+            return functional.share_linear(features, U, head.latent_params, head.bias)
+        weight = chosen["0.weight"]
+        warps = (chosen["0.A_warp"], chosen["0.B_warp"], chosen["0.C_warp"])
+        kernel = functional.expand_kronecker(weight.flatten(-2), *warps).view_as(weight)
+        head_weight = functional.expand_dense(U, head.latent_params).unflatten(0, (head.out_features, -1))
+        return functional.conv_relu_linear(x, kernel, chosen["0.bias"], head_weight, head.bias)

@@ -7,6 +7,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from rotfast.nn.identity import Identity1x1Conv, IdentityLinear
 from rotfast.nn.locally_connected import LocallyConnected1d
+from rotfast.nn.share_circuit import ShareCircuit, hooked
 from rotfast.nn.share_conv import ShareConv2d, ShareConv2dFull
 from rotfast.nn.share_linear import ShareLinear, ShareLinearFull
 from rotfast.nn.symmetry import adapted_parameters, symmetry_parameters
@@ -15,11 +16,13 @@ __all__ = [
     "Identity1x1Conv",
     "IdentityLinear",
     "LocallyConnected1d",
+    "ShareCircuit",
     "ShareConv2d",
     "ShareConv2dFull",
     "ShareLinear",
     "ShareLinearFull",
     "adapted_parameters",
+    "hooked",
     "symmetry_parameters",
     "weight_norm",
 ]

@@ -1,8 +1,16 @@
 """Operators: backend choice, autograd Functions, fake kernels and vmap rules over torch.ops.rotfast."""
 
+from rotfast.ops.conv_relu_linear import conv_relu_linear
 from rotfast.ops.expand_dense import expand_dense
 from rotfast.ops.expand_kronecker import expand_kronecker
 from rotfast.ops.share_conv2d import share_conv2d, share_conv2d_full
 from rotfast.ops.share_linear import share_linear
 
-__all__ = ["expand_dense", "expand_kronecker", "share_conv2d", "share_conv2d_full", "share_linear"]
+__all__ = [
+    "conv_relu_linear",
+    "expand_dense",
+    "expand_kronecker",
+    "share_conv2d",
+    "share_conv2d_full",
+    "share_linear",
+]

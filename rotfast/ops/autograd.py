@@ -5,18 +5,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 
 
 def call(function: type[Function], *args: Any) -> Any:
     """Run a Function, without its bookkeeping (tens of microseconds) when nothing can be differentiated.
 
-    Inside torch.func transforms the bookkeeping is what dispatches to the vmap rule, so it stays.
+    Inside torch.func transforms the bookkeeping is what dispatches to the vmap rule, and in forward mode what
+    refuses to lose the tangent, so it stays.
     """
     needs_graph = torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args)
-    if needs_graph or torch._C._are_functorch_transforms_active():
+    if needs_graph or transformed():
         return function.apply(*args)
     return function.forward(*args)
+
+
+def transformed() -> bool:
+    """Whether a torch.func transform or forward-mode differentiation is active."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def batch_as_tasks(

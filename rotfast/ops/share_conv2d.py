@@ -7,6 +7,8 @@ Convolution, its input gradient and its weight gradient are the three derivative
 ⟨g, conv2d(x, W)⟩: each one's backward is the other two.
 """
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,7 +27,27 @@ from rotfast.ops.expand_kronecker import (
 )
 
 Pair = tuple[int, int]
-Geometry = tuple[Pair, Pair, Pair, int]  # stride, padding, dilation, groups
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What a convolution needs to know besides its tensors.
+
+    A class of its own, not a tuple: torch.func takes tuples apart at every call, which costs more than the
+    kernels of small problems.
+    """
+
+    image: Pair
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
+
+    def __iter__(self) -> Iterator[Any]:
+        """stride, padding, dilation, groups: the tail of every convolution's arguments."""
+        return iter((self.stride, self.padding, self.dilation, self.groups))
+
 
 # Kernel taps per group (input channels x kh x kw) up to which the direct kernel beats oneDNN.
 _DIRECT_TAPS = 32
@@ -76,8 +98,8 @@ class DirectConv2d(Function):
         x, W = ctx.saved_tensors
         needs_x, needs_W, needs_bias, _ = ctx.needs_input_grad
         return (
-            call(ConvInputGrad, g, W, tuple(x.shape), ctx.geometry) if needs_x else None,
-            call(ConvWeightGrad, x, g, tuple(W.shape), ctx.geometry) if needs_W else None,
+            call(ConvInputGrad, g, W, x.dim() > 4, ctx.geometry) if needs_x else None,
+            call(ConvWeightGrad, x, g, W.dim() > 4, ctx.geometry) if needs_W else None,
             bias_grad(g, ctx.bias_dim) if needs_bias else None,
             None,
         )
@@ -93,10 +115,12 @@ class DirectConv2d(Function):
 
 
 class ConvInputGrad(Function):
-    """The gradient of ⟨g, conv2d(x, W)⟩ with respect to x; summed over tasks when x_shape has none."""
+    """The gradient of ⟨g, conv2d(x, W)⟩ with respect to x, summed over tasks unless ``per_task``."""
 
     @staticmethod
-    def forward(g: Tensor, W: Tensor, x_shape: tuple[int, ...], geometry: Geometry) -> Tensor:
+    def forward(g: Tensor, W: Tensor, per_task: bool, geometry: Geometry) -> Tensor:
+        tasks = g.shape[:-4] if per_task else ()
+        x_shape = (*tasks, g.shape[-4], W.shape[-3] * geometry.groups, *geometry.image)
         return torch.ops.rotfast.conv2d_input_grad(g, W, x_shape, *geometry)
 
     @staticmethod
@@ -110,28 +134,29 @@ class ConvInputGrad(Function):
         needs_g, needs_W = ctx.needs_input_grad[:2]
         return (
             match_tasks(call(DirectConv2d, direction, W, None, ctx.geometry), g) if needs_g else None,
-            call(ConvWeightGrad, direction, g, tuple(W.shape), ctx.geometry) if needs_W else None,
+            call(ConvWeightGrad, direction, g, W.dim() > 4, ctx.geometry) if needs_W else None,
             None,
             None,
         )
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
-        g, W, x_shape, geometry = args
+        g, W, per_task, geometry = args
         nested = g.dim() - (in_dims[0] is not None) > 4
-        shape = x_shape if nested else (info.batch_size, *x_shape)
 
         def run(g: Tensor, W: Tensor) -> Tensor:
-            return ConvInputGrad.apply(g, W, shape, geometry)
+            return ConvInputGrad.apply(g, W, per_task if nested else True, geometry)
 
         return batch_as_tasks(info.batch_size, in_dims[:2], (g, W), (4, 4), run, expand=(0,)), 0
 
 
 class ConvWeightGrad(Function):
-    """The gradient of ⟨g, conv2d(x, W)⟩ with respect to W; summed over tasks when W_shape has none."""
+    """The gradient of ⟨g, conv2d(x, W)⟩ with respect to W, summed over tasks unless ``per_task``."""
 
     @staticmethod
-    def forward(x: Tensor, g: Tensor, W_shape: tuple[int, ...], geometry: Geometry) -> Tensor:
+    def forward(x: Tensor, g: Tensor, per_task: bool, geometry: Geometry) -> Tensor:
+        tasks = g.shape[:-4] if per_task else ()
+        W_shape = (*tasks, g.shape[-3], x.shape[-3] // geometry.groups, *geometry.kernel)
         return torch.ops.rotfast.conv2d_weight_grad(x, g, W_shape, *geometry)
 
     @staticmethod
@@ -144,7 +169,7 @@ class ConvWeightGrad(Function):
         x, g = ctx.saved_tensors
         needs_x, needs_g = ctx.needs_input_grad[:2]
         return (
-            call(ConvInputGrad, g, direction, tuple(x.shape), ctx.geometry) if needs_x else None,
+            call(ConvInputGrad, g, direction, x.dim() > 4, ctx.geometry) if needs_x else None,
             match_tasks(call(DirectConv2d, x, direction, None, ctx.geometry), g) if needs_g else None,
             None,
             None,
@@ -152,12 +177,11 @@ class ConvWeightGrad(Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
-        x, g, W_shape, geometry = args
+        x, g, per_task, geometry = args
         nested = g.dim() - (in_dims[1] is not None) > 4
-        shape = W_shape if nested else (info.batch_size, *W_shape)
 
         def run(x: Tensor, g: Tensor) -> Tensor:
-            return ConvWeightGrad.apply(x, g, shape, geometry)
+            return ConvWeightGrad.apply(x, g, per_task if nested else True, geometry)
 
         return batch_as_tasks(info.batch_size, in_dims[:2], (x, g), (4, 4), run, expand=(1,)), 0
 
@@ -185,13 +209,12 @@ class ShareConv2d(Function):
         w, taps = weight.flatten(-2), weight.shape[-2:]
         gx: Tensor | None = None
         factors: tuple[Tensor | None, ...] = (None,) * 4
-        W_tasks = [t.shape[0] for t, rank in ((w, 3), (A, 2), (B, 2), (C, 2)) if t.dim() > rank][:1]
-        W_shape = (*W_tasks, *weight.shape[-4:])
         if needs_x:
             W = call(ExpandKronecker, w, A, B, C).unflatten(-1, taps)
-            gx = call(ConvInputGrad, g, W, tuple(x.shape), ctx.geometry)
+            gx = call(ConvInputGrad, g, W, x.dim() > 4, ctx.geometry)
         if any(needs_factors):
-            gW = call(ConvWeightGrad, x, g, W_shape, ctx.geometry)
+            per_task = any(t.dim() > rank for t, rank in ((w, 3), (A, 2), (B, 2), (C, 2)))
+            gW = call(ConvWeightGrad, x, g, per_task, ctx.geometry)
             gw, *g_warps = call(ExpandKroneckerBackward, gW.flatten(-2), w, A, B, C)
             factors = (gw.unflatten(-1, taps), *g_warps)
         return gx, *factors, bias_grad(g, ctx.bias_dim) if needs_bias else None, None
@@ -209,6 +232,14 @@ class ShareConv2d(Function):
         return batch_as_tasks(info.batch_size, in_dims[:6], tensors, (4, 4, 2, 2, 2, 1), run), 0
 
 
+def make_geometry(
+    x: Tensor, W_shape: Sequence[int], stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> Geometry:
+    """The geometry of a convolution of x with a kernel of shape (…, kh, kw)."""
+    image, kernel = (x.shape[-2], x.shape[-1]), (W_shape[-2], W_shape[-1])
+    return Geometry(image, kernel, stride, padding, dilation, groups)
+
+
 def bias_grad(g: Tensor, bias_dim: int) -> Tensor:
     """Sum the cotangent (N,O,H,W) or (T,N,O,H,W) down to a bias (O,) or (T,O)."""
     summed = g.sum((-4, -2, -1))
@@ -223,7 +254,8 @@ def share_images(x: Tensor, W: Tensor, bias: Tensor | None, *warps: Tensor) -> T
     return x
 
 
-def _why_not_direct(x: Tensor, W_dtype: torch.dtype, W_shape: tuple[int, ...]) -> str | None:
+def why_not_direct(x: Tensor, W_dtype: torch.dtype, W_shape: Sequence[int]) -> str | None:
+    """Why the direct convolution does not serve these arguments, or None."""
     if (reason := backend.why_not_compiled()) is not None:
         return reason
     if x.device.type != "cpu":
@@ -276,8 +308,8 @@ def share_conv2d(
     groups: int,
 ) -> Tensor:
     """conv2d(x, (A ⊗ B ⊗ C) weight) + bias by the best backend; arguments are checked already."""
-    geometry = (stride, padding, dilation, groups)
-    reason = _why_not_direct(x, weight.dtype, weight.shape) or why_not_fused(weight.flatten(-2), A, B, C)
+    geometry = make_geometry(x, weight.shape, stride, padding, dilation, groups)
+    reason = why_not_direct(x, weight.dtype, weight.shape) or why_not_fused(weight.flatten(-2), A, B, C)
     if reason is None:
         backend.explain("share_conv2d", "cpu", "fused expansion and direct convolution")
         return call(ShareConv2d, share_images(x, weight, bias, A, B, C), weight, A, B, C, bias, geometry)
@@ -301,12 +333,12 @@ def share_conv2d_full(
     groups: int,
 ) -> Tensor:
     """conv2d(x, reshape(U v, weight_shape)) + bias by the best backend; arguments are checked already."""
-    geometry = (stride, padding, dilation, groups)
+    geometry = make_geometry(x, weight_shape, stride, padding, dilation, groups)
     if (reason := backend.why_not_compiled()) is not None:
         backend.explain("share_conv2d_full", "reference", reason)
         return reference.share_conv2d_full(x, U, v, bias, weight_shape, *geometry)
     W = expand_dense(U, v).unflatten(-1, weight_shape)
-    reason = _why_not_direct(x, W.dtype, weight_shape)
+    reason = why_not_direct(x, W.dtype, weight_shape)
     if reason is None:
         backend.explain("share_conv2d_full", "cpu", "direct convolution")
         return call(DirectConv2d, share_images(x, W, bias), W, bias, geometry)

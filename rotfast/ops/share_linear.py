@@ -58,8 +58,8 @@ class Linear(Function):
         x, W = ctx.saved_tensors
         needs_x, needs_W = ctx.needs_input_grad
         return (
-            _input_grad(g, W, like=x) if needs_x else None,
-            _weight_grad(g, x, like=W) if needs_W else None,
+            input_grad(g, W, like=x) if needs_x else None,
+            weight_grad(g, x, like=W) if needs_W else None,
         )
 
     @staticmethod
@@ -84,7 +84,7 @@ class LinearInputGrad(Function):
         needs_g, needs_W, _ = ctx.needs_input_grad
         return (
             match_tasks(call(Linear, direction, W), g) if needs_g else None,
-            _weight_grad(g, direction, like=W) if needs_W else None,
+            weight_grad(g, direction, like=W) if needs_W else None,
             None,
         )
 
@@ -110,7 +110,7 @@ class LinearWeightGrad(Function):
         needs_g, needs_x, _ = ctx.needs_input_grad
         return (
             match_tasks(call(Linear, x, direction), g) if needs_g else None,
-            _input_grad(g, direction, like=x) if needs_x else None,
+            input_grad(g, direction, like=x) if needs_x else None,
             None,
         )
 
@@ -130,12 +130,14 @@ def _vmap_grad(
     return batch_as_tasks(info.batch_size, in_dims[:2], (a, b), (2, 2), run), 0
 
 
-def _input_grad(g: Tensor, W: Tensor, like: Tensor) -> Tensor:
+def input_grad(g: Tensor, W: Tensor, like: Tensor) -> Tensor:
+    """The gradient of ⟨g, x Wᵀ⟩ with respect to x, with the task dimension of ``like``."""
     per_task = like.dim() > 2 and (g.dim() > 2 or W.dim() > 2)
     return match_tasks(call(LinearInputGrad, g, W, per_task), like)
 
 
-def _weight_grad(g: Tensor, x: Tensor, like: Tensor) -> Tensor:
+def weight_grad(g: Tensor, x: Tensor, like: Tensor) -> Tensor:
+    """The gradient of ⟨g, x Wᵀ⟩ with respect to W, with the task dimension of ``like``."""
     per_task = like.dim() > 2 and (g.dim() > 2 or x.dim() > 2)
     return match_tasks(call(LinearWeightGrad, g, x, per_task), like)
 
@@ -169,7 +171,7 @@ class ShareLinear(Function):
             g_bias = g.sum(-2)
             g_bias = g_bias.sum(0) if g_bias.dim() > ctx.bias_dim else g_bias
         return (
-            _input_grad(g, W, like=x) if W is not None else None,
+            input_grad(g, W, like=x) if W is not None else None,
             sharing_grad(gW, v, like=U) if gW is not None and needs_U else None,
             latent_grad(U, gW, like=v) if gW is not None and needs_v else None,
             g_bias,
@@ -205,8 +207,14 @@ def share_linear(x: Tensor, U: Tensor, v: Tensor, bias: Tensor | None) -> Tensor
         backend.explain("share_linear", "reference", reason)
         return reference.share_linear(x, U, v, bias)
     backend.explain("share_linear", "expansion, then torch's product", reason)
-    W = expand_dense(U, v).unflatten(-1, (-1, x.shape[-1])).to(x.dtype)
-    bias = bias if bias is None else bias.to(x.dtype)
+    W = expand_dense(U, v).unflatten(-1, (-1, x.shape[-1]))
+    return library_linear(x, W, bias, tasks)
+
+
+def library_linear(x: Tensor, W: Tensor, bias: Tensor | None, tasks: bool) -> Tensor:
+    """torch's linear map in the dtype of x, batched over tasks when x (T, *, I) has them."""
+    W = W.to(x.dtype)
+    bias = None if bias is None else bias.to(x.dtype)
     if not tasks:
         return F.linear(x, W, bias)
     weight = W.transpose(-1, -2).expand(x.shape[0], *W.shape[:-3:-1])

@@ -1,8 +1,18 @@
 """The operators in plain PyTorch: the truth that tests compare with, and the fallback when no kernel fits."""
 
+from rotfast.reference.conv_relu_linear import conv_relu_linear
 from rotfast.reference.expand_dense import expand_dense
 from rotfast.reference.expand_kronecker import expand_kronecker
 from rotfast.reference.share_conv2d import conv2d, share_conv2d, share_conv2d_full
-from rotfast.reference.share_linear import share_linear
+from rotfast.reference.share_linear import linear, share_linear
 
-__all__ = ["conv2d", "expand_dense", "expand_kronecker", "share_conv2d", "share_conv2d_full", "share_linear"]
+__all__ = [
+    "conv2d",
+    "conv_relu_linear",
+    "expand_dense",
+    "expand_kronecker",
+    "linear",
+    "share_conv2d",
+    "share_conv2d_full",
+    "share_linear",
+]

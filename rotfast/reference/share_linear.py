@@ -11,9 +11,14 @@ def share_linear(x: Tensor, U: Tensor, v: Tensor, bias: Tensor | None = None) ->
 
     x is (*, I). When U, v or bias carries a task dimension T, x is (T, *, I). Computes in the dtype of x.
     """
-    W = expand_dense(U, v).unflatten(-1, (-1, x.shape[-1])).to(x.dtype)
+    W = expand_dense(U, v).unflatten(-1, (-1, x.shape[-1]))
+    return linear(x, W, bias, tasks=W.dim() == 3 or (bias is not None and bias.dim() == 2))
+
+
+def linear(x: Tensor, W: Tensor, bias: Tensor | None, tasks: bool) -> Tensor:
+    """x Wᵀ + b in the dtype of x; with ``tasks`` x is (T, *, I), W and b may be per task, too."""
+    W = W.to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
-    tasks = W.dim() == 3 or (bias is not None and bias.dim() == 2)
     if not tasks:
         return torch.nn.functional.linear(x, W, bias)
     flat = x.flatten(1, -2) if x.dim() > 2 else x.unsqueeze(1)

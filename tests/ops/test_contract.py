@@ -83,6 +83,21 @@ def share_linear_kernel(x: Tensor, U: Tensor, v: Tensor, bias: Tensor) -> Tensor
     return call(ShareLinear, x, U, v, bias)
 
 
+def circuit(x: Tensor, kernel: Tensor, kernel_bias: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return functional.conv_relu_linear(x, kernel, kernel_bias, weight, bias, padding=(1, 0))
+
+
+def circuit_formula(x: Tensor, kernel: Tensor, kernel_bias: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    features = torch.nn.functional.conv2d(x, kernel, kernel_bias, padding=(1, 0)).relu().flatten(-3)
+    return features @ weight.T + bias
+
+
+def circuit_case(name: str, x: tuple[int, ...], kernel: tuple[int, int, int, int], outputs: int) -> Case:
+    O, _, kh, kw = kernel  # noqa: E741
+    features = O * (x[-2] + 3 - kh) * (x[-1] + 1 - kw)
+    return Case(name, circuit, (x, kernel, (O,), (outputs, features), (outputs,)), circuit_formula)
+
+
 SMALL = [
     Case("kronecker", functional.expand_kronecker, ((3, 2, 4), (5, 3), (2, 2), (3, 4)), kronecker_formula),
     Case(
@@ -119,6 +134,9 @@ SMALL = [
     conv_case("conv-reflect", (1, 1, 5, 5), (2, 1, 3, 3), padding=(1, 2), padding_mode="reflect"),
     conv_case("conv-replicate-same", (1, 1, 5, 5), (2, 1, 2, 2), padding="same", padding_mode="replicate"),
     conv_case("conv-many-taps", (1, 5, 4, 4), (2, 5, 3, 3)),
+    circuit_case("circuit", (2, 1, 4, 5), (3, 1, 3, 3), 4),
+    circuit_case("circuit-unbatched", (2, 3, 3), (2, 2, 2, 2), 3),
+    circuit_case("circuit-many-taps", (1, 4, 3, 3), (2, 4, 3, 3), 2),
     Case("conv-full", full_conv, ((2, 1, 5, 5), (24, 3), (3,), (4,)), full_conv_formula),
 ]
 # Sizes at which every branch of the kernels runs: several panels, tile tails, several blocks and chunks.
@@ -126,6 +144,8 @@ LARGE = [
     conv_case("conv-28x28", (19, 1, 28, 28), (32, 1, 3, 3)),
     conv_case("conv-33x31", (3, 3, 33, 31), (7, 3, 3, 3), padding=1, stride=(1, 2)),
     conv_case("conv-2-groups", (9, 2, 17, 23), (10, 1, 5, 5), groups=2, dilation=2, padding=4),
+    circuit_case("circuit-28x28", (19, 1, 28, 28), (32, 1, 3, 3), 10),
+    circuit_case("circuit-2-channels", (9, 2, 13, 17), (5, 2, 3, 3), 7),
     conv_case("conv-library", (2, 16, 12, 12), (24, 16, 3, 3)),
     Case(
         "kronecker-32", functional.expand_kronecker, ((32, 5, 9), (32, 32), (5, 5), (9, 9)), kronecker_formula
@@ -361,6 +381,18 @@ RAW = {
     "linear_weight_grad-tasks": ((6, 4, 3), (4, 5), True),
     "conv2d": ((2, 1, 5, 5), (3, 1, 3, 3), (3,), *GEOMETRY),
     "conv2d-tasks": ((2, 1, 5, 5), (4, 3, 1, 3, 3), None, *GEOMETRY),
+    "conv_relu_linear": ((2, 1, 5, 5), (3, 1, 3, 3), (3,), (4, 45), (4,), *GEOMETRY[:3]),
+    "conv_relu_linear-tasks": ((6, 2, 1, 5, 5), (3, 1, 3, 3), (6, 3), (6, 4, 45), None, *GEOMETRY[:3]),
+    "conv_relu_linear_backward": ((2, 4), (2, 1, 5, 5), (3, 1, 3, 3), (3,), (4, 45), *GEOMETRY[:3], False),
+    "conv_relu_linear_backward-tasks": (
+        (6, 2, 4),
+        (2, 1, 5, 5),
+        (6, 3, 1, 3, 3),
+        (6, 3),
+        (4, 45),
+        *GEOMETRY[:3],
+        True,
+    ),
     "conv2d_input_grad": ((2, 3, 5, 3), (3, 1, 3, 3), [2, 1, 5, 5], *GEOMETRY),
     "conv2d_weight_grad": ((2, 1, 5, 5), (4, 2, 3, 5, 3), [4, 3, 1, 3, 3], *GEOMETRY),
 }
