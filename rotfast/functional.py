@@ -13,7 +13,14 @@ from torch.nn import functional as F
 
 from rotfast import ops
 
-__all__ = ["expand_dense", "expand_kronecker", "share_conv2d", "share_conv2d_full", "share_linear"]
+__all__ = [
+    "conv_relu_linear",
+    "expand_dense",
+    "expand_kronecker",
+    "share_conv2d",
+    "share_conv2d_full",
+    "share_linear",
+]
 
 IntOrPair = int | Sequence[int]
 Padding = IntOrPair | Literal["same", "valid"]
@@ -185,6 +192,14 @@ def _check_dense(name: str, U: Tensor, v: Tensor) -> None:
     _check_together("U", U=U, v=v)
 
 
+def _check_bias(name: str, bias: Tensor | None, size: int) -> None:
+    if bias is None:
+        return
+    _check_tensor(name, bias)
+    if bias.dim() not in (1, 2) or bias.shape[-1] != size:
+        raise ValueError(f"{name} must be ({size},) or (T, {size}), got shape {tuple(bias.shape)}")
+
+
 def _check_conv(x: Tensor, W_shape: Sequence[int], bias: Tensor | None, groups: int, name: str) -> None:
     O, I = W_shape[0], W_shape[1]  # noqa: E741
     _check_dim("x", x, (3, 4, 5), "(C, H, W), (N, C, H, W) or (T, N, C, H, W)")
@@ -196,8 +211,7 @@ def _check_conv(x: Tensor, W_shape: Sequence[int], bias: Tensor | None, groups: 
         raise ValueError(
             f"x must have {I * groups} channels ({name} has {I}, groups={groups}), got {x.shape[-3]}"
         )
-    if bias is not None and (bias.dim() not in (1, 2) or bias.shape[-1] != O):
-        raise ValueError(f"bias must be ({O},) or (T, {O}), got shape {tuple(bias.shape)}")
+    _check_bias("bias", bias, O)
 
 
 def _autocast_dtype(x: Tensor) -> torch.dtype | None:
@@ -268,8 +282,6 @@ def share_conv2d(
     """
     for name, value in (("x", x), ("weight", weight), ("A", A), ("B", B), ("C", C)):
         _check_tensor(name, value)
-    if bias is not None:
-        _check_tensor("bias", bias)
     _check_dim("weight", weight, (4, 5), "(O, I, kh, kw) or (T, O, I, kh, kw)")
     O, I, kh, kw = weight.shape[-4:]  # noqa: E741
     _check_conv(x, (O, I), bias, groups, "weight")
@@ -347,8 +359,6 @@ def share_conv2d_full(
     """
     for name, value in (("x", x), ("U", U), ("v", v)):
         _check_tensor(name, value)
-    if bias is not None:
-        _check_tensor("bias", bias)
     if len(weight_shape) != 4 or min(weight_shape) < 1:
         raise ValueError(f"weight_shape must be four positive ints (O, I, kh, kw), got {tuple(weight_shape)}")
     O, I, kh, kw = weight_shape  # noqa: E741
@@ -399,15 +409,71 @@ def share_linear(x: Tensor, U: Tensor, v: Tensor, bias: Tensor | None = None) ->
     features, rows = x.shape[-1], U.shape[-2]
     if features < 1 or rows % features:
         raise ValueError(f"x must have a last dimension that divides the {rows} rows of U, got {features}")
-    if bias is not None:
-        _check_tensor("bias", bias)
-        if bias.dim() not in (1, 2) or bias.shape[-1] != rows // features:
-            raise ValueError(
-                f"bias must be ({rows // features},) or (T, {rows // features}), got {tuple(bias.shape)}"
-            )
+    _check_bias("bias", bias, rows // features)
     tasks = _check_tasks(U=(U, 2), v=(v, 1), bias=(bias, 1))
     if tasks is not None and (x.dim() < 2 or x.shape[0] != tasks):
         raise ValueError(f"x must have {tasks} tasks in its first dimension, got shape {tuple(x.shape)}")
     _check_together("U", U=U, bias=bias)
     _check_compute_dtype(x, U, "U")
     return ops.share_linear(_autocast(x), U, v, bias)
+
+
+def conv_relu_linear(
+    x: Tensor,
+    kernel: Tensor,
+    kernel_bias: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+) -> Tensor:
+    """A small classifier in one pass: linear(flatten(relu(conv2d(x, kernel) + kernel_bias)), weight) + bias.
+
+    On a CPU, with few input channels and outputs, the activations are never written to memory; backward
+    computes them again.
+
+    Args:
+        x: images, (N, C, H, W) or (C, H, W); (T, N, C, H, W) gives each task its own images.
+        kernel: (O, C, kh, kw) or (T, O, C, kh, kw).
+        kernel_bias: (O,), (T, O) or None.
+        weight: head on the flattened activations, (classes, O·H'·W') or (T, classes, O·H'·W').
+        bias: (classes,), (T, classes) or None.
+        stride, padding, dilation: as in ``torch.nn.functional.conv2d``; zeros are padded.
+
+    Returns:
+        (N, classes), without N for an unbatched image, with a leading T when any argument has one.
+
+    Raises:
+        TypeError: an argument is no floating-point tensor, or the dtypes differ outside autocast.
+        ValueError: the shapes or devices do not fit together.
+
+    Example:
+        >>> import torch, rotfast
+        >>> x, kernel, head = torch.rand(2, 1, 8, 8), torch.randn(4, 1, 3, 3), torch.randn(10, 4 * 6 * 6)
+        >>> rotfast.conv_relu_linear(x, kernel, None, head).shape
+        torch.Size([2, 10])
+    """
+    for name, value in (("x", x), ("kernel", kernel), ("weight", weight)):
+        _check_tensor(name, value)
+    _check_dim("kernel", kernel, (4, 5), "(O, C, kh, kw) or (T, O, C, kh, kw)")
+    _check_dim("weight", weight, (2, 3), "(classes, features) or (T, classes, features)")
+    O, I, kh, kw = kernel.shape[-4:]  # noqa: E741
+    _check_bias("kernel_bias", kernel_bias, O)
+    _check_bias("bias", bias, weight.shape[-2])
+    _check_conv(x, (O, I), None, 1, "kernel")
+    _check_tasks(
+        x=(x, 4), kernel=(kernel, 4), kernel_bias=(kernel_bias, 1), weight=(weight, 2), bias=(bias, 1)
+    )
+    _check_together("kernel", kernel=kernel, kernel_bias=kernel_bias, weight=weight, bias=bias)
+    _check_compute_dtype(x, kernel, "kernel")
+    (strides, pads, dilations, _), images = _geometry(x, (kh, kw), stride, padding, dilation, 1, "zeros")
+    sizes = [
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(images.shape[-2:], (kh, kw), strides, pads, dilations, strict=True)
+    ]
+    features = O * sizes[0] * sizes[1]
+    if weight.shape[-1] != features:
+        raise ValueError(f"weight must have {features} columns for these images, got {weight.shape[-1]}")
+    y = ops.conv_relu_linear(_autocast(images), kernel, kernel_bias, weight, bias, strides, pads, dilations)
+    return y.squeeze(-2) if x.dim() == 3 else y
