@@ -24,7 +24,7 @@ from rotfast.recipes.msr_tasks import TaskSource, make_source
 from rotfast.recipes.progress import StepProgress
 from rotfast.recipes.run import RunError, RunFolder, RunStopped, catch_interrupt
 
-__all__ = ["load_learner", "make_fabric", "make_learner", "make_net", "open_source", "train", "versions"]
+__all__ = ["load_learner", "make_fabric", "make_learner", "make_net", "train", "versions"]
 
 # Fields that change nothing in the result, or only by rounding: a run may continue on another machine.
 FREE_ON_RESUME = frozenset({"device", "data_dir", "checkpoint_every"})
@@ -103,7 +103,7 @@ def train(
     if resume:
         run.check_config(config_to_dict(config), FREE_ON_RESUME)
     fabric = make_fabric(config)
-    source = open_source(config)
+    source = make_source(config)
     learner = make_learner(config)
     adam = torch.optim.Adam(learner.parameters(), lr=config.outer_lr, fused=True)
     wrapped, optimizer = fabric.setup(learner, adam)
@@ -173,18 +173,6 @@ def make_fabric(config: MsrConfig) -> Fabric:
         return Fabric(accelerator=config.device, devices=1, precision=config.precision)
     except (RuntimeError, ValueError) as error:
         raise RunError(f"device {config.device} with precision {config.precision}: {error}") from error
-
-
-def open_source(config: MsrConfig) -> TaskSource:
-    """The tasks of a configuration.
-
-    Raises:
-        RunError: The data cannot be read, or has too few images for the tasks.
-    """
-    try:
-        return make_source(config)
-    except (OSError, ValueError) as error:
-        raise RunError(f"problem {config.problem}: {error}") from error
 
 
 def _state(

@@ -177,7 +177,7 @@ _PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     **{(problem, "recommended"): _SYNTHETIC_RECOMMENDED for problem in PROBLEMS},
     **{(problem, "as-in-deck"): _ROTATED_AS_IN_DECK for problem in ROTATED},
     ("rotated-mnist", "recommended"): _ROTATED_RECOMMENDED,
-    ("rotated-digits", "recommended"): {**_ROTATED_RECOMMENDED, "steps": 1000, "test_every": 100},
+    ("rotated-digits", "recommended"): {**_ROTATED_RECOMMENDED, "steps": 300, "test_every": 50},
 }
 
 

@@ -90,10 +90,7 @@ def _plot_angles(run: RunFolder, metrics: list[dict[str, Any]]) -> Iterator[Path
 
 
 def _plot_activations(path: Path, config: MsrConfig, net: nn.Module) -> Path:
-    try:
-        images, _ = load_images(config, "test")
-    except (OSError, ValueError) as error:
-        raise RunError(f"problem {config.problem}: {error}") from error
+    images, _ = load_images(config, "test")
     x = images[:1].unsqueeze(1) / 255
     extra = (torch.zeros(1, dtype=torch.int64),) if config.routed else ()
     plots.visualize_activations(net, x, path, *extra)

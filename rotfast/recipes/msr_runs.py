@@ -13,12 +13,12 @@ from rotfast.recipes.msr import (
     FREE_ON_RESUME,
     load_learner,
     make_fabric,
-    open_source,
     train,
     versions,
 )
 from rotfast.recipes.msr_config import MsrConfig, config_from_dict, config_to_dict
 from rotfast.recipes.msr_score import measure, spread
+from rotfast.recipes.msr_tasks import make_source
 from rotfast.recipes.run import RunError, RunFolder, RunStopped
 
 __all__ = ["evaluate", "open_run", "seed_folders", "train_seeds"]
@@ -132,7 +132,7 @@ def evaluate(folder: str | Path, tasks: int = 1000) -> dict[str, Any]:
         learner, step = load_learner(run, config)
         wrapped = fabric.setup_module(learner)
         wrapped.mark_forward_method("query")
-        score = measure(wrapped, open_source(config).evaluation(tasks), fabric.device)
+        score = measure(wrapped, make_source(config).evaluation(tasks), fabric.device)
         result = {"step": step, "tasks": len(score.losses), **score.record()}
     with run.writing():
         run.write_json("evaluation.json", result)

@@ -25,6 +25,7 @@ from rotfast.data import (
     synthetic_problem,
 )
 from rotfast.recipes.msr_config import MsrConfig
+from rotfast.recipes.run import RunError
 
 __all__ = ["TEST_SEED", "TaskSource", "Tasks", "make_source"]
 
@@ -92,19 +93,29 @@ def make_source(config: MsrConfig) -> TaskSource:
     """The tasks that a configuration asks for.
 
     Raises:
-        ValueError: The problem has too few images for the tasks, or a data file is damaged.
-        OSError: A data file cannot be read or downloaded.
+        RunError: The data cannot be read, or has too few images for the tasks.
     """
-    if not config.rotated:
-        return SyntheticTasks(config)
-    return AngleTasks(config) if config.fresh else MixedTasks(config)
+    try:
+        if not config.rotated:
+            return SyntheticTasks(config)
+        return AngleTasks(config) if config.fresh else MixedTasks(config)
+    except ValueError as error:
+        raise RunError(f"problem {config.problem}: {error}") from error
 
 
 def load_images(config: MsrConfig, split: str) -> tuple[Tensor, Tensor]:
-    """Images uint8 (N, 28, 28) and labels (N,) of a rotated problem."""
-    if config.problem == "rotated-digits":
-        return load_digits(split)
-    return load_mnist(config.data_dir, split)
+    """Images uint8 (N, 28, 28) and labels (N,) of a rotated problem.
+
+    Raises:
+        RunError: A file is damaged, or cannot be found, read or downloaded.
+    """
+    try:
+        if config.problem == "rotated-digits":
+            return load_digits(split)
+        return load_mnist(config.data_dir, split)
+    except (ImportError, OSError, ValueError) as error:
+        hint = "--data-dir or ROTFAST_DATA may name a folder that has the files"
+        raise RunError(f"problem {config.problem}: {error} ({hint})") from error
 
 
 def _generator(seed: int) -> torch.Generator:

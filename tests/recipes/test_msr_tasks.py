@@ -7,6 +7,7 @@ import torch
 
 from rotfast.recipes.msr_config import preset_config
 from rotfast.recipes.msr_tasks import make_source
+from rotfast.recipes.run import RunError
 
 SMALL = {"tasks": 3, "test_tasks": 4, "k_qry": 5}
 CONFIGS = {
@@ -110,5 +111,5 @@ def test_circuit_is_the_place_of_the_angle():
 
 
 def test_too_few_images_are_named():
-    with pytest.raises(ValueError, match="k_spt \\+ k_qry must be at most"):
+    with pytest.raises(RunError, match="k_spt \\+ k_qry must be at most"):
         make_source(replace(CONFIGS["by-angle"], k_qry=5000))
