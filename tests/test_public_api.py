@@ -21,7 +21,8 @@ LAYERS = {
     "reference": set(),
     "backend": set(),
     "ops": {"backend", "reference"},
-    "functional": {"backend", "ops"},
+    "_checks": set(),
+    "functional": {"_checks", "backend", "ops"},
     "nn": {"functional"},
     "models": {"functional", "nn"},  # functional: routing multiplies only a part of a layer's weights
     "meta": {"nn"},

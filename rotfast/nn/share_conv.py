@@ -146,9 +146,9 @@ class ShareConv2d(nn.Conv2d):
     def get_warps(self) -> tuple[Tensor, Tensor, Tensor]:
         """The warps as they act: A (O, O), B (C/groups, C/groups), C (kh·kw, kh·kw)."""
         warps = (self.A_warp, self.B_warp, self.C_warp)
-        if self.temp_warp is None:
+        if not self.sigmoid:
             return warps
-        A, B, C = (torch.sigmoid(self.temp_warp * warp) for warp in warps)
+        A, B, C = (torch.sigmoid(cast(Tensor, self.temp_warp) * warp) for warp in warps)
         return A, B, C
 
     def get_weight(self) -> Tensor:

@@ -11,11 +11,15 @@ from torch import Tensor
 from torch.autograd import Function
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import batch_as_tasks, call, in_float32
+from rotfast.ops.autograd import batch_as_tasks, call, in_float32, transformed
+from rotfast.reference.precision import own_dtype
 
 _RANKS = (3, 2, 2, 2)
-# Multiply-adds up to which one fused call beats three library matrix products (one core, AVX-512).
-_FUSED_LIMIT = 2_000_000
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+# Multiply-adds up to which one fused call beats three library matrix products (one core, AVX-512), and up to
+# which it costs a convolution that expands within its own Function no more than products before it.
+_FUSED_LIMIT = 50_000
+_INSIDE_LIMIT = 2_000_000
 
 if backend.kernels_loaded:
 
@@ -93,28 +97,46 @@ class ExpandKroneckerBackward(Function):
         return outputs, (0, 0, 0, 0)
 
 
-def why_not_fused(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> str | None:
+def why_not_fused(weight: Tensor, A: Tensor, B: Tensor, C: Tensor, limit: int = _INSIDE_LIMIT) -> str | None:
     """Why the fused kernel does not serve these arguments, or None."""
     if (reason := backend.why_not_compiled()) is not None:
         return reason
-    if weight.device.type != "cpu":
+    if not weight.is_cpu:
         return f"no compiled kernel for {weight.device.type}"
-    if weight.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+    if weight.dtype not in _DTYPES:
         return f"no compiled kernel for {weight.dtype}"
     P, Q, L = weight.shape[-3:]
     O, I, K = A.shape[-2], B.shape[-2], C.shape[-2]  # noqa: E741
-    if P * Q * K * L + P * I * Q * K + O * P * I * K > _FUSED_LIMIT:
+    multiply_adds = P * Q * K * L + P * I * Q * K + O * P * I * K
+    if multiply_adds > limit:
         return "large enough for library matrix products"
     return None
 
 
 def expand_kronecker(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """W[o,i,k] = Σ A[o,p] B[i,q] C[k,l] weight[p,q,l] by the best backend; arguments are checked already."""
-    reason = why_not_fused(weight, A, B, C)
-    if reason is not None:
+    reason = why_not_fused(weight, A, B, C, _FUSED_LIMIT)
+    if reason is None and transformed():
+        reason = "torch.func transforms cost a Function more than three products"
+    if reason is not None and backend.why_not_compiled() is not None:
         backend.explain("expand_kronecker", "reference", reason)
         return reference.expand_kronecker(weight, A, B, C)
-    backend.explain("expand_kronecker", "cpu", "fused kernel")
+    dtype = weight.dtype
     if in_float32(weight):
-        return call(ExpandKronecker, weight.float(), A.float(), B.float(), C.float()).to(weight.dtype)
-    return call(ExpandKronecker, weight, A, B, C)
+        weight, A, B, C = weight.float(), A.float(), B.float(), C.float()
+    if reason is None:
+        backend.explain("expand_kronecker", "cpu", "fused kernel")
+        return call(ExpandKronecker, weight, A, B, C).to(dtype)
+    backend.explain("expand_kronecker", "torch's products", reason)
+    with own_dtype(weight.device):
+        return _products(weight, A, B, C).to(dtype)
+
+
+def _products(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """The small factors first, by three matrix products."""
+    if B.dim() > 2:
+        B = B.unsqueeze(-3)
+    if C.dim() > 2:
+        C = C.unsqueeze(-3)
+    W = B @ (weight @ C.mT)
+    return (A @ W.flatten(-2)).unflatten(-1, W.shape[-2:])
