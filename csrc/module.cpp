@@ -6,6 +6,8 @@
 
 #include <string>
 
+#include "common/isa.h"
+
 #ifdef USE_CUDA
 #include <cuda_runtime_api.h>
 #endif

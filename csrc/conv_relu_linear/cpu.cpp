@@ -20,6 +20,7 @@ struct CircuitShape {
   int64_t tasks, images, outputs;
   // Elements between tasks, 0 for an argument that all tasks share.
   int64_t x_step, kernel_step, kernel_bias_step, weight_step, bias_step;
+  bool weight_grad_per_task;
 
   ROTFAST_INLINE int64_t features() const { return conv.O * conv.out_plane(); }
   ROTFAST_INLINE int64_t panels() const { return (conv.out_plane() + kPanel - 1) / kPanel; }
@@ -104,9 +105,9 @@ ROTFAST_CLONES void forward_units(
   }
 }
 
-// One unit is a panel of positions (of one task, or of all tasks when they share the weight): it owns its
-// columns of the weight's gradient, and leaves a partial gradient of the kernel (with its bias as the last
-// column).
+// One unit is a panel of positions (of one task, or of all tasks when the weight's gradient is their sum): it
+// owns its columns of the weight's gradient, and leaves a partial gradient of the kernel (with its bias as
+// the last column).
 template <class T>
 ROTFAST_CLONES void backward_units(
     const CircuitShape& s,
@@ -123,7 +124,7 @@ ROTFAST_CLONES void backward_units(
   using V = Vector<T>;
   const ConvShape& conv = s.conv;
   const int64_t plane = conv.out_plane(), features = s.features(), cols = conv.taps() + 1;
-  const bool shared_weight = s.weight_step == 0;
+  const bool sum_tasks = !s.weight_grad_per_task;
   Scratch<T> scratch(s);
   scratch.gradients.resize(kImages * conv.O * kPanel);
   std::fill(scratch.columns.end() - kPanel, scratch.columns.end(), T(1));
@@ -131,10 +132,10 @@ ROTFAST_CLONES void backward_units(
   for (int64_t unit = begin_unit; unit < end_unit; ++unit) {
     const int64_t begin = unit % s.panels() * kPanel, end = std::min(begin + kPanel, plane);
     const int64_t positions = end - begin;
-    for (int64_t task = 0; task < (shared_weight ? s.tasks : 1); ++task) {
-      const int64_t t = shared_weight ? task : unit / s.panels();
+    for (int64_t task = 0; task < (sum_tasks ? s.tasks : 1); ++task) {
+      const int64_t t = sum_tasks ? task : unit / s.panels();
       const T* task_weight = weight + t * s.weight_step + begin;
-      T* task_g_weight = g_weight + (shared_weight ? 0 : t * s.outputs * features) + begin;
+      T* task_g_weight = g_weight + (sum_tasks ? 0 : t * s.outputs * features) + begin;
       scratch.sums.assign(conv.O * cols * V::size, T(0));
       scratch.tail.assign(conv.O * cols, T(0));
       for (int64_t first = 0; first < s.images; first += kImages) {
@@ -156,7 +157,7 @@ ROTFAST_CLONES void backward_units(
               count, s.outputs, positions, scratch.packed.data(), task_weight + c * plane, features, gradient,
               conv.O * kPanel, scratch.rest);
           T* g_columns = task_g_weight + c * plane;
-          if (first == 0 && (task == 0 || !shared_weight)) {
+          if (first == 0 && (task == 0 || !sum_tasks)) {
             bounded_panel_product(
                 s.outputs, count, positions, packed_transposed.data(), activation, conv.O * kPanel, g_columns,
                 features, scratch.rest);
@@ -278,7 +279,7 @@ Tensor conv_relu_linear(
   const CircuitShape& s = a.shape;
   Ints sizes{s.images, s.outputs};
   if (a.batched) sizes.insert(sizes.begin(), s.tasks);
-  Tensor y = empty_like_type(a.x, sizes);
+  Tensor y = new_result(a.x, sizes);
   ROTFAST_DISPATCH(a.x.scalar_type(), "conv_relu_linear", {
     int64_t step = 0;
     const std::vector<scalar_t> packed = packed_kernels<scalar_t>(a, step);
@@ -292,7 +293,8 @@ Tensor conv_relu_linear(
   return y;
 }
 
-// Gradients with respect to kernel, kernel_bias and weight, each with the task dimension of its argument.
+// Gradients with respect to kernel, kernel_bias and weight, each summed over tasks unless it is to be per
+// task.
 std::tuple<Tensor, Tensor, Tensor> conv_relu_linear_backward(
     const Tensor& g_,
     const Tensor& x,
@@ -302,27 +304,37 @@ std::tuple<Tensor, Tensor, Tensor> conv_relu_linear_backward(
     const Ints& stride,
     const Ints& padding,
     const Ints& dilation,
-    bool kernel_bias_per_task) {
+    bool kernel_per_task,
+    bool kernel_bias_per_task,
+    bool weight_per_task) {
   const Arguments a = arguments(x, kernel, kernel_bias, weight, std::nullopt, stride, padding, dilation);
   CircuitShape s = a.shape;
   const Tensor g = torch::stable::contiguous(g_);
   if (g.dim() > 2) s.tasks = g.size(0);
   STD_TORCH_CHECK(
-      (g.dim() > 2 || !a.batched) && g.size(-2) == s.images && g.size(-1) == s.outputs,
+      (g.dim() > 2 || !(a.batched || kernel_per_task || kernel_bias_per_task || weight_per_task)) &&
+          g.size(-2) == s.images && g.size(-1) == s.outputs,
       "conv_relu_linear_backward: g does not have the shape of the result");
-  const int64_t cols = s.conv.taps() + 1;
-  Tensor g_kernel = torch::stable::new_zeros(a.kernel, a.kernel.sizes());
-  Tensor g_kernel_bias =
-      torch::stable::new_zeros(a.kernel, kernel_bias_per_task ? Ints{s.tasks, s.conv.O} : Ints{s.conv.O});
+  s.weight_grad_per_task = weight_per_task;
+  const ConvShape& conv = s.conv;
+  const int64_t cols = conv.taps() + 1;
+  const auto sizes = [&](bool per_task, Ints rest) {
+    if (per_task) rest.insert(rest.begin(), s.tasks);
+    return rest;
+  };
+  Tensor g_kernel =
+      torch::stable::new_zeros(a.kernel, sizes(kernel_per_task, {conv.O, conv.I, conv.kh, conv.kw}));
+  Tensor g_kernel_bias = torch::stable::new_zeros(a.kernel, sizes(kernel_bias_per_task, {conv.O}));
+  const Ints weight_sizes = sizes(weight_per_task, {s.outputs, s.features()});
   // Every entry is written by the first block of images, unless there is none.
-  Tensor g_weight = s.tasks * s.images == 0 ? torch::stable::new_zeros(a.weight, a.weight.sizes())
-                                            : torch::stable::new_empty(a.weight, a.weight.sizes());
+  Tensor g_weight = s.tasks * s.images == 0 ? torch::stable::new_zeros(a.weight, weight_sizes)
+                                            : new_result(a.weight, weight_sizes);
   ROTFAST_DISPATCH(a.x.scalar_type(), "conv_relu_linear_backward", {
     int64_t step = 0;
     const std::vector<scalar_t> packed = packed_kernels<scalar_t>(a, step);
-    std::vector<scalar_t> partial(s.tasks * s.panels() * s.conv.O * cols);
+    std::vector<scalar_t> partial(s.tasks * s.panels() * conv.O * cols);
     scalar_t* weight_out = mutable_data<scalar_t>(g_weight);
-    const int64_t units = s.tasks == 0 ? 0 : (s.weight_step != 0 ? s.tasks : 1) * s.panels();
+    const int64_t units = s.tasks * s.images == 0 ? 0 : (weight_per_task ? s.tasks : 1) * s.panels();
     torch::stable::parallel_for(0, units, 1, [&](int64_t begin, int64_t end) {
       backward_units<scalar_t>(
           s, data<scalar_t>(g), data<scalar_t>(a.x), packed.data(), step,
@@ -333,12 +345,13 @@ std::tuple<Tensor, Tensor, Tensor> conv_relu_linear_backward(
              *bias_out = mutable_data<scalar_t>(g_kernel_bias);
     for (int64_t index = 0; index < s.tasks * s.panels(); ++index) {
       const int64_t t = index / s.panels();
-      const scalar_t* in = partial.data() + index * s.conv.O * cols;
-      for (int64_t c = 0; c < s.conv.O; ++c) {
-        for (int64_t r = 0; r < s.conv.taps(); ++r) {
-          kernel_out[t * s.kernel_step + c * s.conv.taps() + r] += in[c * cols + r];
+      const scalar_t* in = partial.data() + index * conv.O * cols;
+      for (int64_t c = 0; c < conv.O; ++c) {
+        for (int64_t r = 0; r < conv.taps(); ++r) {
+          kernel_out[(kernel_per_task ? t * conv.kernel_size() : 0) + c * conv.taps() + r] +=
+              in[c * cols + r];
         }
-        bias_out[(kernel_bias_per_task ? t * s.conv.O : 0) + c] += in[c * cols + cols - 1];
+        bias_out[(kernel_bias_per_task ? t * conv.O : 0) + c] += in[c * cols + cols - 1];
       }
     }
   });
@@ -355,7 +368,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(rotfast, m) {
       " int[] padding, int[] dilation) -> Tensor");
   m.def(
       "conv_relu_linear_backward(Tensor g, Tensor x, Tensor kernel, Tensor? kernel_bias, Tensor weight,"
-      " int[] stride, int[] padding, int[] dilation, bool kernel_bias_per_task) -> (Tensor, Tensor, Tensor)");
+      " int[] stride, int[] padding, int[] dilation, bool kernel_per_task, bool kernel_bias_per_task,"
+      " bool weight_per_task) -> (Tensor, Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(rotfast, CPU, m) {

@@ -78,7 +78,7 @@ Tensor expand_dense(const Tensor& U_, const Tensor& v_) {
   const bool batched = U.dim() > 2 || v.dim() > 1;
   const int64_t tasks = batched ? common_tasks({task_count(U, 2), task_count(v, 1)}) : 1;
   const DenseShape s{M, L, tasks, U.dim() > 2 ? M * L : 0, v.dim() > 1 ? L : 0, M};
-  Tensor W = empty_like_type(U, batched ? std::vector<int64_t>{tasks, M} : std::vector<int64_t>{M});
+  Tensor W = new_result(U, batched ? std::vector<int64_t>{tasks, M} : std::vector<int64_t>{M});
   ROTFAST_DISPATCH(U.scalar_type(), "expand_dense", {
     const scalar_t *sharing = data<scalar_t>(U), *latent = data<scalar_t>(v);
     scalar_t* out = mutable_data<scalar_t>(W);
@@ -128,7 +128,7 @@ Tensor expand_dense_sharing_grad(const Tensor& g_, const Tensor& v_, bool per_ta
   const std::vector<int64_t> sizes =
       per_task ? std::vector<int64_t>{tasks, M, L} : std::vector<int64_t>{M, L};
   if (tasks == 0) return torch::stable::new_zeros(g, sizes);
-  Tensor gU = empty_like_type(g, sizes);
+  Tensor gU = new_result(g, sizes);
   ROTFAST_DISPATCH(g.scalar_type(), "expand_dense_sharing_grad", {
     const scalar_t *grad = data<scalar_t>(g), *latent = data<scalar_t>(v);
     scalar_t* out = mutable_data<scalar_t>(gU);

@@ -106,7 +106,7 @@ Tensor expand_kronecker(const Tensor& w_, const Tensor& A_, const Tensor& B_, co
                B = torch::stable::contiguous(B_), C = torch::stable::contiguous(C_);
   std::vector<int64_t> sizes{s.O, s.I, s.K};
   if (batched) sizes.insert(sizes.begin(), tasks);
-  Tensor out = empty_like_type(w, sizes);
+  Tensor out = new_result(w, sizes);
   const int64_t work = s.inner() * s.L + s.middle() * s.Q + s.O * s.P * s.I * s.K + 1;
   ROTFAST_DISPATCH(w.scalar_type(), "expand_kronecker", {
     const KroneckerArguments<scalar_t> args(s, w, A, B, C);

@@ -177,7 +177,7 @@ Tensor conv2d(
   const int64_t images = x.size(-4);
   Ints sizes{images, s.groups * s.O, s.OH, s.OW};
   if (batched) sizes.insert(sizes.begin(), tasks);
-  Tensor y = empty_like_type(x, sizes);
+  Tensor y = new_result(x, sizes);
   const TaskSteps steps{
       tasks, images, x.dim() > 4 ? images * s.in_image() : 0, weight.dim() > 4 ? s.kernel_size() : 0,
       images * s.out_image()};

@@ -95,7 +95,7 @@ Tensor linear(const Tensor& x_, const Tensor& W_, const std::optional<Tensor>& b
   const LinearShape s{tasks, x.size(-2), x.size(-1), W.size(-2)};
   std::vector<int64_t> sizes{s.N, s.O};
   if (batched) sizes.insert(sizes.begin(), tasks);
-  Tensor y = empty_like_type(x, sizes);
+  Tensor y = new_result(x, sizes);
   ROTFAST_DISPATCH(x.scalar_type(), "linear", {
     const scalar_t *input = data<scalar_t>(x), *weight = data<scalar_t>(W);
     const scalar_t* bias_data = bias.has_value() ? data<scalar_t>(*bias) : nullptr;
@@ -125,7 +125,7 @@ Tensor task_product(const char* name, const Tensor& a_, const Tensor& b_, bool t
   const std::vector<int64_t> sizes =
       per_task ? std::vector<int64_t>{tasks, rows, s.I} : std::vector<int64_t>{rows, s.I};
   if (tasks == 0) return torch::stable::new_zeros(b, sizes);
-  Tensor out = empty_like_type(b, sizes);
+  Tensor out = new_result(b, sizes);
   ROTFAST_DISPATCH(b.scalar_type(), name, {
     const int64_t a_count = a.dim() > 2 ? tasks : 1, group = packed_size(rows, depth);
     std::vector<scalar_t> packed(a_count * group);

@@ -4,6 +4,8 @@ The kernel never writes the activations out and its backward computes them again
 be differentiated is composed of the convolution's and the linear map's own derivative operators.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import batch_as_tasks, call, transformed
+from rotfast.ops.autograd import batch_as_tasks, call, scalar_gradients
 from rotfast.ops.share_conv2d import (
     ConvInputGrad,
     ConvWeightGrad,
@@ -24,7 +26,21 @@ from rotfast.ops.share_conv2d import (
     share_images,
     why_not_direct,
 )
-from rotfast.ops.share_linear import input_grad, library_linear, weight_grad
+from rotfast.ops.share_linear import Linear, LinearWeightGrad, input_grad, library_linear
+
+
+@dataclass(frozen=True)
+class PerTask:
+    """Which gradients keep the task dimension; the others are summed over tasks."""
+
+    kernel: bool
+    kernel_bias: bool
+    weight: bool
+
+    def __iter__(self) -> Iterator[bool]:
+        """In the order of the operator's arguments."""
+        return iter((self.kernel, self.kernel_bias, self.weight))
+
 
 _RANKS = (4, 4, 1, 2, 1)
 # Outputs of the head up to which recomputing the activations costs less than writing them out.
@@ -55,13 +71,17 @@ if backend.kernels_loaded:
         stride: list[int],
         padding: list[int],
         dilation: list[int],
+        kernel_per_task: bool,
         kernel_bias_per_task: bool,
+        weight_per_task: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        tasks = [g.shape[0]] if kernel_bias_per_task else []
+        def shape(per_task: bool, *sizes: int) -> list[int]:
+            return [*g.shape[:-2], *sizes] if per_task else [*sizes]
+
         return (
-            kernel.new_empty(kernel.shape),
-            kernel.new_empty([*tasks, kernel.shape[-4]]),
-            weight.new_empty(weight.shape),
+            kernel.new_empty(shape(kernel_per_task, *kernel.shape[-4:])),
+            kernel.new_empty(shape(kernel_bias_per_task, kernel.shape[-4])),
+            weight.new_empty(shape(weight_per_task, *weight.shape[-2:])),
         )
 
 
@@ -93,18 +113,15 @@ class ConvReluLinear(Function):
         if needs_bias:
             g_bias = g.sum(-2)
             g_bias = g_bias.sum(0) if g_bias.dim() > ctx.bias_dim else g_bias
-        if needs_x or torch.is_grad_enabled() or transformed():
-            gradients = _composed_backward(
-                g, x, kernel, kernel_bias, weight, ctx.geometry, ctx.needs_input_grad
-            )
+        geometry = ctx.geometry
+        per_task = PerTask(
+            kernel.dim() > 4, kernel_bias is not None and kernel_bias.dim() > 1, weight.dim() > 2
+        )
+        if needs_x:
+            gradients = _composed(g, x, kernel, kernel_bias, weight, per_task, geometry, needs_x=True)
         else:
-            per_task = kernel_bias is not None and kernel_bias.dim() > 1
-            gradients = (
-                None,
-                *torch.ops.rotfast.conv_relu_linear_backward(
-                    g, x, kernel, kernel_bias, weight, *_steps(ctx.geometry), per_task
-                ),
-            )
+            arguments = (g, x, kernel, kernel_bias, weight)
+            gradients = (None, *call(ConvReluLinearGrad, *arguments, per_task, geometry))
         gx, g_kernel, g_kernel_bias, g_weight = gradients
         return (
             gx,
@@ -125,32 +142,104 @@ class ConvReluLinear(Function):
         return batch_as_tasks(info.batch_size, in_dims[:5], tensors, _RANKS, run), 0
 
 
+class ConvReluLinearGrad(Function):
+    """The gradients of ⟨g, result⟩ with respect to kernel, kernel_bias and weight."""
+
+    @staticmethod
+    def forward(
+        g: Tensor,
+        x: Tensor,
+        kernel: Tensor,
+        kernel_bias: Tensor | None,
+        weight: Tensor,
+        per_task: PerTask,
+        geometry: Geometry,
+    ) -> tuple[Tensor, ...]:
+        return torch.ops.rotfast.conv_relu_linear_backward(
+            g, x, kernel, kernel_bias, weight, *_steps(geometry), *per_task
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        *tensors, _, ctx.geometry = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *directions: Tensor) -> tuple[Tensor | None, ...]:
+        geometry = ctx.geometry
+        d_kernel, d_bias, d_weight = directions
+        present = [t is not None for t in ctx.saved_tensors]
+
+        def change(*tensors: Tensor) -> Tensor:
+            """Of ⟨g, result⟩ when kernel, kernel_bias and weight move in the directions."""
+            g, x, kernel, *kernel_bias, weight = tensors
+            bias = kernel_bias[0] if kernel_bias else None
+            moved = _directional(x, kernel, bias, weight, d_kernel, d_bias, d_weight, geometry)
+            return (g * moved).sum()
+
+        gradients = iter(scalar_gradients(change, [t for t in ctx.saved_tensors if t is not None]))
+        return *(next(gradients) if p else None for p in present), None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, tuple[int, ...]]:
+        tensors, per_task, geometry = args[:5], args[5], args[6]
+        nested = tensors[0].dim() - (in_dims[0] is not None) > 2
+
+        def run(*tensors: Any) -> tuple[Tensor, ...]:
+            flags = per_task if nested else PerTask(True, True, True)
+            return ConvReluLinearGrad.apply(*tensors, flags, geometry)
+
+        ranks = (2, *_RANKS[:4])
+        return batch_as_tasks(info.batch_size, in_dims[:5], tensors, ranks, run, expand=(0,)), (0, 0, 0)
+
+
 def _steps(geometry: Geometry) -> tuple[Pair, Pair, Pair]:
     return geometry.stride, geometry.padding, geometry.dilation
 
 
-def _composed_backward(
+def _directional(
+    x: Tensor,
+    kernel: Tensor,
+    kernel_bias: Tensor | None,
+    weight: Tensor,
+    d_kernel: Tensor,
+    d_kernel_bias: Tensor,
+    d_weight: Tensor,
+    geometry: Geometry,
+) -> Tensor:
+    """The derivative of the result when kernel, kernel_bias and weight move in the directions d_*."""
+    d_bias = None if kernel_bias is None else d_kernel_bias
+    activations = call(DirectConv2d, share_images(x, kernel, kernel_bias), kernel, kernel_bias, geometry)
+    moved = call(DirectConv2d, share_images(x, d_kernel, d_bias), d_kernel, d_bias, geometry)
+    d_features = (moved * (activations > 0)).flatten(-3)
+    return call(Linear, d_features, weight) + call(Linear, activations.relu().flatten(-3), d_weight)
+
+
+def _composed(
     g: Tensor,
     x: Tensor,
     kernel: Tensor,
     kernel_bias: Tensor | None,
     weight: Tensor,
+    per_task: PerTask,
     geometry: Geometry,
-    needs: tuple[bool, ...],
+    *,
+    needs_x: bool,
 ) -> tuple[Tensor | None, ...]:
     """Gradients for x, kernel, kernel_bias and weight by operators that can be differentiated again."""
-    activations = call(DirectConv2d, share_images(x, kernel, kernel_bias), kernel, kernel_bias, geometry)
+    images = share_images(x, kernel, kernel_bias)
+    activations = call(DirectConv2d, images, kernel, kernel_bias, geometry)
     features = activations.relu().flatten(-3)
-    g_weight = weight_grad(g, features, like=weight) if needs[3] else None
-    if not any(needs[:3]):
-        return None, None, None, g_weight
     g_features = input_grad(g, weight, like=features).view_as(activations)
     g_activations = g_features * (activations > 0)
+    g_kernel_bias: Tensor | None = None
+    if kernel_bias is not None:
+        g_kernel_bias = bias_grad(g_activations, 2 if per_task.kernel_bias else 1)
     return (
-        call(ConvInputGrad, g_activations, kernel, x.dim() > 4, geometry) if needs[0] else None,
-        call(ConvWeightGrad, x, g_activations, kernel.dim() > 4, geometry) if needs[1] else None,
-        bias_grad(g_activations, kernel_bias.dim()) if kernel_bias is not None and needs[2] else None,
-        g_weight,
+        call(ConvInputGrad, g_activations, kernel, x.dim() > 4, geometry) if needs_x else None,
+        call(ConvWeightGrad, x, g_activations, per_task.kernel, geometry),
+        g_kernel_bias,
+        call(LinearWeightGrad, g, features, per_task.weight),
     )
 
 
