@@ -247,6 +247,15 @@ Arguments arguments(
   return a;
 }
 
+// Tasks that differ in their images only are one task with all the images.
+void merge_tasks(CircuitShape& s) {
+  const bool same = s.kernel_step == 0 && s.kernel_bias_step == 0 && s.weight_step == 0 && s.bias_step == 0;
+  if (!same || s.x_step == 0) return;
+  s.images *= s.tasks;
+  s.tasks = 1;
+  s.x_step = 0;
+}
+
 template <class T>
 std::vector<T> packed_kernels(const Arguments& a, int64_t& step) {
   const CircuitShape& s = a.shape;
@@ -276,9 +285,10 @@ Tensor conv_relu_linear(
     const Ints& padding,
     const Ints& dilation) {
   const Arguments a = arguments(x, kernel, kernel_bias, weight, bias, stride, padding, dilation);
-  const CircuitShape& s = a.shape;
+  CircuitShape s = a.shape;
   Ints sizes{s.images, s.outputs};
   if (a.batched) sizes.insert(sizes.begin(), s.tasks);
+  merge_tasks(s);
   Tensor y = new_result(a.x, sizes);
   ROTFAST_DISPATCH(a.x.scalar_type(), "conv_relu_linear", {
     int64_t step = 0;
@@ -316,6 +326,7 @@ std::tuple<Tensor, Tensor, Tensor> conv_relu_linear_backward(
           g.size(-2) == s.images && g.size(-1) == s.outputs,
       "conv_relu_linear_backward: g does not have the shape of the result");
   s.weight_grad_per_task = weight_per_task;
+  if (!kernel_per_task && !kernel_bias_per_task && !weight_per_task) merge_tasks(s);
   const ConvShape& conv = s.conv;
   const int64_t cols = conv.taps() + 1;
   const auto sizes = [&](bool per_task, Ints rest) {
