@@ -7,6 +7,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
+import rotfast
 from benchmarks.case import Case
 from benchmarks.interleaved import Timing, race
 from benchmarks.ledger import RESULTS, Comparison, Ledger, this_machine
@@ -39,10 +40,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="MACHINE",
         help="write the medians and spreads of this run to benchmarks/results/MACHINE.json",
     )
+    parser.addoption(
+        "--allocator",
+        choices=("keep", "default"),
+        default="keep",
+        help="for all contestants: rotfast.keep_freed_memory(), or leave the allocator alone",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_TIMINGS] = {}
+    if config.getoption("--allocator") == "keep":
+        rotfast.keep_freed_memory()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -101,5 +110,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write_line(line)
     if name := config.getoption("ledger"):
         path = RESULTS / f"{name}.json"
-        Ledger(this_machine(_clock(config)), comparisons).write(path)
+        Ledger(this_machine(_clock(config), config.getoption("--allocator")), comparisons).write(path)
         terminalreporter.write_line(f"\nwritten: {path}")

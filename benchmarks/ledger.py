@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -69,7 +68,7 @@ class Ledger:
         return cls(content["machine"], comparisons)
 
 
-def this_machine(clock: str) -> dict[str, str | int]:
+def this_machine(clock: str, allocator: str) -> dict[str, str | int]:
     """The facts that a reader needs to judge the numbers."""
     return {
         "cpu": _cpu(),
@@ -80,7 +79,7 @@ def this_machine(clock: str) -> dict[str, str | int]:
         "commit": _commit(),
         "kernels": backend.why_not_compiled() or "compiled",
         "clock": clock,
-        "huge pages": os.environ.get("THP_MEM_ALLOC_ENABLE", "0"),
+        "allocator": allocator,
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
     }
 

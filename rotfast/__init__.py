@@ -8,6 +8,7 @@ from rotfast.functional import (
     share_conv2d_full,
     share_linear,
 )
+from rotfast.memory import keep_freed_memory
 from rotfast.nn import (
     Identity1x1Conv,
     IdentityLinear,
@@ -37,6 +38,7 @@ __all__ = [
     "conv_relu_linear",
     "expand_dense",
     "expand_kronecker",
+    "keep_freed_memory",
     "share_conv2d",
     "share_conv2d_full",
     "share_linear",

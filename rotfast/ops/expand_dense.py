@@ -12,6 +12,7 @@ from torch.autograd import Function
 
 from rotfast import backend, reference
 from rotfast.ops.autograd import batch_as_tasks, call, in_float32, match_tasks
+from rotfast.reference.precision import autocast_is_on
 
 # Beyond this latent size transposing rows costs more than it saves over a library product (one core).
 _LATENT_LIMIT = 8
@@ -156,6 +157,8 @@ def expand_dense(U: Tensor, v: Tensor) -> Tensor:
     reason = why_not_compiled(U)
     if reason is not None:
         backend.explain("expand_dense", "reference", reason)
+        if v.dim() == 1 and U.dim() == 2 and not autocast_is_on(U.device):
+            return U @ v
         return reference.expand_dense(U, v)
     backend.explain("expand_dense", "cpu", "compiled kernel")
     if in_float32(U):

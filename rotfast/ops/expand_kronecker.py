@@ -16,10 +16,8 @@ from rotfast.reference.precision import own_dtype
 
 _RANKS = (3, 2, 2, 2)
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-# Multiply-adds up to which one fused call beats three library matrix products (one core, AVX-512), and up to
-# which it costs a convolution that expands within its own Function no more than products before it.
+# Multiply-adds up to which one fused call beats three library matrix products (one core, AVX-512).
 _FUSED_LIMIT = 50_000
-_INSIDE_LIMIT = 2_000_000
 
 if backend.kernels_loaded:
 
@@ -97,7 +95,7 @@ class ExpandKroneckerBackward(Function):
         return outputs, (0, 0, 0, 0)
 
 
-def why_not_fused(weight: Tensor, A: Tensor, B: Tensor, C: Tensor, limit: int = _INSIDE_LIMIT) -> str | None:
+def why_not_fused(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> str | None:
     """Why the fused kernel does not serve these arguments, or None."""
     if (reason := backend.why_not_compiled()) is not None:
         return reason
@@ -108,14 +106,14 @@ def why_not_fused(weight: Tensor, A: Tensor, B: Tensor, C: Tensor, limit: int = 
     P, Q, L = weight.shape[-3:]
     O, I, K = A.shape[-2], B.shape[-2], C.shape[-2]  # noqa: E741
     multiply_adds = P * Q * K * L + P * I * Q * K + O * P * I * K
-    if multiply_adds > limit:
+    if multiply_adds > _FUSED_LIMIT:
         return "large enough for library matrix products"
     return None
 
 
 def expand_kronecker(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """W[o,i,k] = Σ A[o,p] B[i,q] C[k,l] weight[p,q,l] by the best backend; arguments are checked already."""
-    reason = why_not_fused(weight, A, B, C, _FUSED_LIMIT)
+    reason = why_not_fused(weight, A, B, C)
     if reason is None and transformed():
         reason = "torch.func transforms cost a Function more than three products"
     if reason is not None and backend.why_not_compiled() is not None:

@@ -309,15 +309,25 @@ def share_conv2d(
 ) -> Tensor:
     """conv2d(x, (A ⊗ B ⊗ C) weight) + bias by the best backend; arguments are checked already."""
     geometry = make_geometry(x, weight.shape, stride, padding, dilation, groups)
-    reason = why_not_direct(x, weight.dtype, weight.shape) or why_not_fused(weight.flatten(-2), A, B, C)
-    if reason is None:
-        backend.explain("share_conv2d", "cpu", "fused expansion and direct convolution")
-        return call(ShareConv2d, share_images(x, weight, bias, A, B, C), weight, A, B, C, bias, geometry)
-    if backend.why_not_compiled() is not None:
+    if (reason := backend.why_not_compiled()) is not None:
         backend.explain("share_conv2d", "reference", reason)
         return reference.share_conv2d(x, weight, A, B, C, bias, *geometry)
-    backend.explain("share_conv2d", "expansion, then torch.conv2d", reason)
+    reason = why_not_direct(x, weight.dtype, weight.shape)
+    if reason is None and why_not_fused(weight.flatten(-2), A, B, C) is None:
+        backend.explain("share_conv2d", "cpu", "fused expansion and direct convolution")
+        return call(ShareConv2d, share_images(x, weight, bias, A, B, C), weight, A, B, C, bias, geometry)
     W = expand_kronecker(weight.flatten(-2), A, B, C).unflatten(-1, weight.shape[-2:])
+    return _convolve("share_conv2d", x, W, bias, geometry, reason)
+
+
+def _convolve(
+    operator: str, x: Tensor, W: Tensor, bias: Tensor | None, geometry: Geometry, reason: str | None
+) -> Tensor:
+    """Convolve with a generated kernel, directly unless there is a reason against it."""
+    if reason is None:
+        backend.explain(operator, "cpu", "expansion, then direct convolution")
+        return call(DirectConv2d, share_images(x, W, bias), W, bias, geometry)
+    backend.explain(operator, "expansion, then torch.conv2d", reason)
     return library_conv2d(x, W, bias, geometry)
 
 
@@ -338,9 +348,4 @@ def share_conv2d_full(
         backend.explain("share_conv2d_full", "reference", reason)
         return reference.share_conv2d_full(x, U, v, bias, weight_shape, *geometry)
     W = expand_dense(U, v).unflatten(-1, weight_shape)
-    reason = why_not_direct(x, W.dtype, weight_shape)
-    if reason is None:
-        backend.explain("share_conv2d_full", "cpu", "direct convolution")
-        return call(DirectConv2d, share_images(x, W, bias), W, bias, geometry)
-    backend.explain("share_conv2d_full", "expansion, then torch.conv2d", reason)
-    return library_conv2d(x, W, bias, geometry)
+    return _convolve("share_conv2d_full", x, W, bias, geometry, why_not_direct(x, W.dtype, weight_shape))

@@ -207,8 +207,10 @@ def share_linear(x: Tensor, U: Tensor, v: Tensor, bias: Tensor | None) -> Tensor
         backend.explain("share_linear", "reference", reason)
         return reference.share_linear(x, U, v, bias)
     backend.explain("share_linear", "expansion, then torch's product", reason)
-    W = expand_dense(U, v).unflatten(-1, (-1, x.shape[-1]))
-    return library_linear(x, W, bias, tasks)
+    W = expand_dense(U, v)
+    if not tasks and x.dtype == W.dtype:
+        return F.linear(x, W.view(-1, x.shape[-1]), bias)
+    return library_linear(x, W.unflatten(-1, (-1, x.shape[-1])), bias, tasks)
 
 
 def library_linear(x: Tensor, W: Tensor, bias: Tensor | None, tasks: bool) -> Tensor:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional
 
+from rotfast.memory import keep_freed_memory
 from rotfast.recipes import msr_runs
 from rotfast.recipes.msr import train
 from rotfast.recipes.msr_config import MsrConfig, preset_config
@@ -64,6 +65,7 @@ def train_msr(arguments: Sequence[str]) -> None:
         raise RunError("give --run for a new run or --resume for an old one, not both")
     folder = options.resume or options.run or _unused_folder(options.config)
     console = Console()
+    keep_freed_memory()
     more: dict[str, Any] = {
         "resume": options.resume is not None,
         "command": shlex.join(["rotfast", "train", "msr", *arguments]),

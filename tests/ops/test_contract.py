@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from rotfast import backend, functional, reference
 from rotfast.ops.autograd import call
@@ -268,6 +269,15 @@ def test_gradient_through_vmap_sums_shared_arguments(case: Case) -> None:
     actual = torch.autograd.grad(loss(case.function), arguments)
     for a, e in zip(actual, torch.autograd.grad(loop, arguments), strict=True):
         assert_close(a, e)
+
+
+@pytest.mark.skipif(backend.why_not_compiled() is not None, reason="the reference has forward mode")
+@pytest.mark.parametrize("name", ["conv-1to3", "circuit"])
+def test_forward_mode_is_refused(name: str) -> None:
+    case = next(c for c in SMALL if c.name == name)
+    first, *others = case.tensors()
+    with forward_ad.dual_level(), pytest.raises(RuntimeError, match="jvp"):
+        case.function(forward_ad.make_dual(first, torch.ones_like(first)), *others)
 
 
 @pytest.mark.parametrize("case", SMALL, ids=ids)
