@@ -12,7 +12,7 @@ from torch.autograd import Function
 
 from rotfast import backend, reference
 from rotfast.ops.autograd import batch_as_tasks, call, in_float32, match_tasks
-from rotfast.reference.precision import autocast_is_on
+from rotfast.reference.precision import autocast_is_on, own_dtype
 
 # Beyond this latent size transposing rows costs more than it saves over a library product (one core).
 _LATENT_LIMIT = 8
@@ -141,12 +141,12 @@ def why_not_compiled(U: Tensor) -> str | None:
     """Why the compiled kernels do not serve this U, or None."""
     if (reason := backend.why_not_compiled()) is not None:
         return reason
-    if U.device.type != "cpu":
+    if U.shape[-2] * U.shape[-1] <= _SMALL:
+        return "small: torch's matrix product has less overhead"
+    if not U.is_cpu:
         return f"no compiled kernel for {U.device.type}"
     if U.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
         return f"no compiled kernel for {U.dtype}"
-    if U.shape[-2] * U.shape[-1] <= _SMALL:
-        return "small: torch's matrix product has less overhead"
     if U.shape[-1] > _LATENT_LIMIT:
         return f"latent size above {_LATENT_LIMIT}"
     return None
@@ -155,11 +155,15 @@ def why_not_compiled(U: Tensor) -> str | None:
 def expand_dense(U: Tensor, v: Tensor) -> Tensor:
     """W[m] = Σ U[m,l] v[l] by the best backend; arguments are checked already."""
     reason = why_not_compiled(U)
-    if reason is not None:
+    if reason is not None and (U.dim() > 2 or backend.why_not_compiled() is not None):
         backend.explain("expand_dense", "reference", reason)
-        if v.dim() == 1 and U.dim() == 2 and not autocast_is_on(U.device):
-            return U @ v
         return reference.expand_dense(U, v)
+    if reason is not None:
+        backend.explain("expand_dense", "torch's product", reason)
+        if not autocast_is_on(U):
+            return v @ U.mT  # of all spellings the one that vmap over v batches best
+        with own_dtype(U):
+            return v @ U.mT
     backend.explain("expand_dense", "cpu", "compiled kernel")
     if in_float32(U):
         return call(ExpandDense, U.float(), v.float()).to(U.dtype)

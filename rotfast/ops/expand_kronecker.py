@@ -126,7 +126,7 @@ def expand_kronecker(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
         backend.explain("expand_kronecker", "cpu", "fused kernel")
         return call(ExpandKronecker, weight, A, B, C).to(dtype)
     backend.explain("expand_kronecker", "torch's products", reason)
-    with own_dtype(weight.device):
+    with own_dtype(weight):
         return _products(weight, A, B, C).to(dtype)
 
 

@@ -3,13 +3,17 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor
 
 
-def autocast_is_on(device: torch.device) -> bool:
+def autocast_is_on(tensor: Tensor) -> bool:
     """Whether autocast would lower the dtype; devices without autocast answer False."""
-    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    if tensor.is_cpu:  # asking for a device's name costs more than the rest
+        return torch.is_autocast_enabled("cpu")
+    device = tensor.device.type
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
-def own_dtype(device: torch.device) -> AbstractContextManager[None]:
+def own_dtype(tensor: Tensor) -> AbstractContextManager[None]:
     """Switch autocast off where it is on."""
-    return torch.autocast(device.type, enabled=False) if autocast_is_on(device) else nullcontext()
+    return torch.autocast(tensor.device.type, enabled=False) if autocast_is_on(tensor) else nullcontext()
