@@ -12,10 +12,9 @@ namespace rotfast {
 
 constexpr int64_t kDenseBlock = 512;  // rows; with L = 3 a transposed block is 6 KB
 
-// columns[l, m] = U[m, l] for the block's rows, or U = columns when `back`; with L known the compiler
-// shuffles vectors.
-template <int64_t L, bool back, class T, class U>
-ROTFAST_INLINE void transpose_fixed(U* rows_first, int64_t rows, T* columns) {
+// columns[l, m] = U[m, l] for the block's rows, or U = columns when `back`.
+template <bool back, class T, class U>
+ROTFAST_INLINE void transpose_loop(U* rows_first, int64_t rows, int64_t L, T* columns) {
   for (int64_t m = 0; m < rows; ++m) {
     for (int64_t l = 0; l < L; ++l) {
       if constexpr (back) {
@@ -27,31 +26,24 @@ ROTFAST_INLINE void transpose_fixed(U* rows_first, int64_t rows, T* columns) {
   }
 }
 
+// With L a constant the compiler shuffles whole vectors.
 template <bool back, class T, class U>
 ROTFAST_INLINE void transpose_block(U* rows_first, int64_t rows, int64_t L, T* columns) {
   switch (L) {
     case 1:
-      return transpose_fixed<1, back>(rows_first, rows, columns);
+      return transpose_loop<back>(rows_first, rows, int64_t(1), columns);
     case 2:
-      return transpose_fixed<2, back>(rows_first, rows, columns);
+      return transpose_loop<back>(rows_first, rows, int64_t(2), columns);
     case 3:
-      return transpose_fixed<3, back>(rows_first, rows, columns);
+      return transpose_loop<back>(rows_first, rows, int64_t(3), columns);
     case 4:
-      return transpose_fixed<4, back>(rows_first, rows, columns);
+      return transpose_loop<back>(rows_first, rows, int64_t(4), columns);
     case 6:
-      return transpose_fixed<6, back>(rows_first, rows, columns);
+      return transpose_loop<back>(rows_first, rows, int64_t(6), columns);
     case 8:
-      return transpose_fixed<8, back>(rows_first, rows, columns);
+      return transpose_loop<back>(rows_first, rows, int64_t(8), columns);
     default:
-      for (int64_t m = 0; m < rows; ++m) {
-        for (int64_t l = 0; l < L; ++l) {
-          if constexpr (back) {
-            rows_first[m * L + l] = columns[l * kDenseBlock + m];
-          } else {
-            columns[l * kDenseBlock + m] = rows_first[m * L + l];
-          }
-        }
-      }
+      return transpose_loop<back>(rows_first, rows, L, columns);
   }
 }
 
