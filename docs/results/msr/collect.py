@@ -55,6 +55,7 @@ def summarise(runs: Path, name: str) -> dict[str, Any]:
         summary = run.read_json("summary.json")
         evaluation = run.read_json("evaluation.json")
         seeds[seed] = {
+            "command": summary["command"],
             "first test": short(records[0]),
             "lowest test loss": short(min(records, key=lambda record: record["loss"])),
             "last test": short(records[-1]),
@@ -63,7 +64,7 @@ def summarise(runs: Path, name: str) -> dict[str, Any]:
             **({"evaluation": {"tasks": evaluation["tasks"], **short(evaluation)}} if evaluation else {}),
         }
     losses = [seed["last test"]["loss"] for seed in seeds.values()]
-    return {"command": summary["command"], "last test loss": spread(losses), "seeds": seeds}
+    return {"last test loss": spread(losses), "seeds": seeds}
 
 
 def interval(values: dict[str, Any], digits: int = 3) -> str:
