@@ -202,7 +202,7 @@ def plot_rotated(runs: Path) -> None:
     save_activations("single", learner.net, x)
     for seed, folder in finished(runs, "mnist-rec-routed").items():
         if seed == 0:
-            save_activations("routed", load(folder)[1].net, x, torch.tensor([0]))
+            save_activations("routed", load(folder)[1].net, x, torch.tensor(0))
     for seed, folder in finished(runs, "mnist-deck-dedicated").items():
         if seed == 0:
             save_activations("dedicated", load(folder)[1].net, x)
