@@ -14,10 +14,15 @@ def call(function: type[Function], *args: Any) -> Any:
     Inside torch.func transforms the bookkeeping is what dispatches to the vmap rule, and in forward mode what
     refuses to lose the tangent, so it stays.
     """
-    needs_graph = torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args)
-    if needs_graph or transformed():
+    if recorded(*args):
         return function.apply(*args)
     return function.forward(*args)
+
+
+def recorded(*args: Any) -> bool:
+    """Whether a call with these arguments is to be differentiated or transformed."""
+    needs_graph = torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args)
+    return needs_graph or transformed()
 
 
 def transformed() -> bool:

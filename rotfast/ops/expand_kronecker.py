@@ -11,13 +11,15 @@ from torch import Tensor
 from torch.autograd import Function
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import batch_as_tasks, call, in_float32, transformed
+from rotfast.ops.autograd import batch_as_tasks, call, in_float32, recorded
 from rotfast.reference.precision import own_dtype
 
 _RANKS = (3, 2, 2, 2)
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 # Multiply-adds up to which one fused call beats three library matrix products (one core, AVX-512).
 _FUSED_LIMIT = 50_000
+# Rows and columns of B ⊗ C up to which writing it out saves time.
+_WRITTEN_OUT = 64
 
 if backend.kernels_loaded:
 
@@ -114,8 +116,8 @@ def why_not_fused(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> str | None
 def expand_kronecker(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """W[o,i,k] = Σ A[o,p] B[i,q] C[k,l] weight[p,q,l] by the best backend; arguments are checked already."""
     reason = why_not_fused(weight, A, B, C)
-    if reason is None and transformed():
-        reason = "torch.func transforms cost a Function more than three products"
+    if reason is None and recorded(weight, A, B, C):
+        reason = "recording a Function costs more than torch's products"
     if reason is not None and backend.why_not_compiled() is not None:
         backend.explain("expand_kronecker", "reference", reason)
         return reference.expand_kronecker(weight, A, B, C)
@@ -131,7 +133,14 @@ def expand_kronecker(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
 
 
 def _products(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """The small factors first, by three matrix products."""
+    """By two matrix products with B ⊗ C written out where it is small, or by three, small factors first."""
+    I, Q, K, L = *B.shape[-2:], *C.shape[-2:]  # noqa: E741
+    if I * K <= _WRITTEN_OUT and Q * L <= _WRITTEN_OUT:
+        if B.dim() == 2 and C.dim() == 2:
+            BC = torch.kron(B, C)
+        else:
+            BC = (B[..., :, None, :, None] * C[..., None, :, None, :]).flatten(-2).flatten(-3, -2)
+        return (A @ (weight.flatten(-2) @ BC.mT)).unflatten(-1, (I, K))
     if B.dim() > 2:
         B = B.unsqueeze(-3)
     if C.dim() > 2:

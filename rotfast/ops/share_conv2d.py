@@ -51,6 +51,8 @@ class Geometry:
 
 # Kernel taps per group (input channels x kh x kw) up to which the direct kernel beats oneDNN.
 _DIRECT_TAPS = 32
+# Images x pixels x output channels up to which the call's overhead decides.
+_SMALL = 1 << 15
 
 if backend.kernels_loaded:
 
@@ -270,6 +272,12 @@ def why_not_direct(x: Tensor, W_dtype: torch.dtype, W_shape: Sequence[int]) -> s
     return None
 
 
+def _is_small(x: Tensor, W: Tensor) -> bool:
+    if torch.compiler.is_compiling():  # no overhead to save, and the choice would bind the number of images
+        return False
+    return x.shape[-4] * x.shape[-2] * x.shape[-1] * W.shape[-4] <= _SMALL
+
+
 def library_conv2d(x: Tensor, W: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """torch's convolution; tasks become groups when the kernel has a task dimension."""
     stride, padding, dilation, groups = geometry
@@ -313,6 +321,8 @@ def share_conv2d(
         backend.explain("share_conv2d", "reference", reason)
         return reference.share_conv2d(x, weight, A, B, C, bias, *geometry)
     reason = why_not_direct(x, weight.dtype, weight.shape)
+    if reason is None and _is_small(x, weight):
+        reason = "small: torch's operators have less overhead than a Function"
     if reason is None and why_not_fused(weight.flatten(-2), A, B, C) is None:
         backend.explain("share_conv2d", "cpu", "fused expansion and direct convolution")
         return call(ShareConv2d, share_images(x, weight, bias, A, B, C), weight, A, B, C, bias, geometry)

@@ -1,5 +1,6 @@
 """The contract of every operator: values, any derivative, vmap, dtypes, layouts, sizes, compile."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from torch.autograd import forward_ad
 from rotfast import backend, functional, reference
 from rotfast.ops.autograd import call
 from rotfast.ops.expand_dense import ExpandDense
+from rotfast.ops.expand_kronecker import ExpandKronecker
 from rotfast.ops.share_linear import Linear, ShareLinear
 from rotfast.testing import assert_close, check_derivatives, check_vmap
 
@@ -71,6 +73,16 @@ def full_conv_formula(x: Tensor, U: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     return torch.nn.functional.conv2d(x, W, bias, padding=1)
 
 
+@pytest.fixture(autouse=True)
+def kernels_for_small_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send small convolutions to the kernel too, which leaves them to the library otherwise."""
+    monkeypatch.setattr(sys.modules["rotfast.ops.share_conv2d"], "_SMALL", 0)
+
+
+def kronecker_kernel(w: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    return call(ExpandKronecker, w, A, B, C)
+
+
 def dense_kernel(U: Tensor, v: Tensor) -> Tensor:
     """Without the choice of backend, which sends small U to the library."""
     return call(ExpandDense, U, v)
@@ -111,6 +123,12 @@ SMALL = [
     Case("linear-3d", functional.share_linear, ((2, 3, 5), (10, 2), (2,), (2,)), linear_formula),
     *(
         [
+            Case(
+                "kronecker-kernel",
+                kronecker_kernel,
+                ((3, 2, 4), (5, 3), (2, 2), (3, 4)),
+                kronecker_formula,
+            ),
             Case("dense-kernel", dense_kernel, ((7, 3), (3,)), lambda U, v: (U * v).sum(-1)),
             Case("linear-kernel", linear_kernel, ((4, 5), (3, 5)), lambda x, W: x @ W.T),
             Case("share-linear-kernel", share_linear_kernel, ((4, 5), (15, 3), (3,), (3,)), linear_formula),
