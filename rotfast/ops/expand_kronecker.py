@@ -140,7 +140,8 @@ def _products(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
             BC = torch.kron(B, C)
         else:
             BC = (B[..., :, None, :, None] * C[..., None, :, None, :]).flatten(-2).flatten(-3, -2)
-        return (A @ (weight.flatten(-2) @ BC.mT)).unflatten(-1, (I, K))
+        W = A @ (weight.flatten(-2) @ BC.mT)
+        return W.view(*W.shape[:-1], I, K)  # unflatten is written in Python
     if B.dim() > 2:
         B = B.unsqueeze(-3)
     if C.dim() > 2:

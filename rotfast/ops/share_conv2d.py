@@ -281,8 +281,9 @@ def _is_small(x: Tensor, W: Tensor) -> bool:
 def library_conv2d(x: Tensor, W: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """torch's convolution; tasks become groups when the kernel has a task dimension."""
     stride, padding, dilation, groups = geometry
-    W = W.to(x.dtype)
-    bias = None if bias is None else bias.to(x.dtype)
+    if W.dtype != x.dtype:
+        W = W.to(x.dtype)
+        bias = None if bias is None else bias.to(x.dtype)
     if 0 in (x.shape[0], W.shape[0]):
         return reference.conv2d(x, W, bias, *geometry)
     if W.dim() == 4:
@@ -326,7 +327,8 @@ def share_conv2d(
     if reason is None and why_not_fused(weight.flatten(-2), A, B, C) is None:
         backend.explain("share_conv2d", "cpu", "fused expansion and direct convolution")
         return call(ShareConv2d, share_images(x, weight, bias, A, B, C), weight, A, B, C, bias, geometry)
-    W = expand_kronecker(weight.flatten(-2), A, B, C).unflatten(-1, weight.shape[-2:])
+    W = expand_kronecker(weight.flatten(-2), A, B, C)
+    W = W.view(*W.shape[:-1], *weight.shape[-2:])
     return _convolve("share_conv2d", x, W, bias, geometry, reason)
 
 
