@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rotfast import functional
+from rotfast.functional import sharing
 
 FUNCTIONS: dict[str, dict[str, tuple[int, ...]]] = {
     "expand_kronecker": {"weight": (3, 2, 4), "A": (5, 3), "B": (2, 2), "C": (3, 4)},
@@ -43,7 +43,7 @@ def arguments(function: str, **shapes: tuple[int, ...]) -> dict[str, Any]:
 
 
 def run(function: str, **changes: Any) -> Tensor:
-    call: Callable[..., Tensor] = getattr(functional, function)
+    call: Callable[..., Tensor] = getattr(sharing, function)
     return call(**(arguments(function) | changes))
 
 
@@ -52,7 +52,7 @@ def run_shapes(function: str, **shapes: tuple[int, ...]) -> Tensor:
 
 
 def test_every_public_function_is_here() -> None:
-    assert sorted(FUNCTIONS) == sorted(functional.__all__)
+    assert sorted(FUNCTIONS) == sorted(sharing.__all__)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -250,6 +250,6 @@ def test_any_sequence_serves_as_a_pair(function: str) -> None:
     shapes = {key: list(value) for key, value in OPTIONS.get(function, {}).items()}
     if function == "conv_relu_linear":
         tensors["weight"] = torch.randn(7, 4 * 2 * 6)
-    call = getattr(functional, function)
+    call = getattr(sharing, function)
     same = call(**tensors, stride=1, padding=(0, 1), dilation=1)
     assert torch.equal(call(**(tensors | shapes), **steps), same)

@@ -1,4 +1,4 @@
-"""Public functions: check the arguments, choose the backend, call the operator.
+"""Weights generated from shared parameters, and the convolutions and linear maps that apply them.
 
 Notation: T tasks, N images, O output and I input channels (or features), K kernel taps, L latent size.
 A leading task dimension T stands for one weight set per task; arguments without it are shared by all tasks.

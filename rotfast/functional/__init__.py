@@ -1,0 +1,20 @@
+"""Public functions: check the arguments, choose the backend, call the operator."""
+
+from rotfast.functional.sharing import Padding as Padding
+from rotfast.functional.sharing import (
+    conv_relu_linear,
+    expand_dense,
+    expand_kronecker,
+    share_conv2d,
+    share_conv2d_full,
+    share_linear,
+)
+
+__all__ = [
+    "conv_relu_linear",
+    "expand_dense",
+    "expand_kronecker",
+    "share_conv2d",
+    "share_conv2d_full",
+    "share_linear",
+]
