@@ -1,5 +1,6 @@
 """Operators: backend choice, autograd Functions, fake kernels and vmap rules over torch.ops.rotfast."""
 
+from rotfast.ops.affine import affine
 from rotfast.ops.conv_relu_linear import conv_relu_linear
 from rotfast.ops.expand_dense import expand_dense
 from rotfast.ops.expand_kronecker import expand_kronecker
@@ -7,6 +8,7 @@ from rotfast.ops.share_conv2d import share_conv2d, share_conv2d_full
 from rotfast.ops.share_linear import share_linear
 
 __all__ = [
+    "affine",
     "conv_relu_linear",
     "expand_dense",
     "expand_kronecker",

@@ -1,5 +1,6 @@
 """The operators in plain PyTorch: the truth that tests compare with, and the fallback when no kernel fits."""
 
+from rotfast.reference.affine import affine, normalize, positions, sample
 from rotfast.reference.conv_relu_linear import conv_relu_linear
 from rotfast.reference.expand_dense import expand_dense
 from rotfast.reference.expand_kronecker import expand_kronecker
@@ -7,11 +8,15 @@ from rotfast.reference.share_conv2d import conv2d, share_conv2d, share_conv2d_fu
 from rotfast.reference.share_linear import linear, share_linear
 
 __all__ = [
+    "affine",
     "conv2d",
     "conv_relu_linear",
     "expand_dense",
     "expand_kronecker",
     "linear",
+    "normalize",
+    "positions",
+    "sample",
     "share_conv2d",
     "share_conv2d_full",
     "share_linear",

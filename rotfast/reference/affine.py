@@ -1,0 +1,130 @@
+"""Resampling of images under affine maps in plain PyTorch."""
+
+import torch
+from torch import Tensor
+
+# Positions so far outside see nothing but what extends the image.
+_MARGIN = 3
+_CUBIC = -0.75
+
+
+def affine(
+    x: Tensor,
+    matrix: Tensor,
+    fill: Tensor | None = None,
+    mean: Tensor | None = None,
+    std: Tensor | None = None,
+    *,
+    size: tuple[int, int],
+    interpolation: str,
+    padding_mode: str,
+) -> Tensor:
+    """out[n,k,c,Y,X] = x[n,c] at the position matrix[n,k] (X, Y, 1)ᵀ, normalised by mean and std if given.
+
+    x is (N, C, H, W), matrix (N, K, 2, 3), size (OH, OW); fill, mean and std are (C,); all but x are float64.
+    """
+    image, outside = normalize(x, fill, mean, std)
+    if not image.is_floating_point() or image.dtype in (torch.float16, torch.bfloat16):
+        image = image.float()
+    u, v = positions(matrix, size)
+    y = sample(image, u, v, outside, interpolation=interpolation, padding_mode=padding_mode)
+    if mean is not None or std is not None:
+        return y if x.dtype == torch.uint8 else y.to(x.dtype)
+    return y.round().clamp(0, 255).to(x.dtype) if x.dtype == torch.uint8 else y.to(x.dtype)
+
+
+def normalize(
+    x: Tensor, fill: Tensor | None, mean: Tensor | None, std: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Images and fill, (unit - mean) / std, uint8 images counting as 0..1; unchanged without mean and std."""
+    if mean is None and std is None:
+        return x, fill
+    dtype = torch.float32 if x.dtype == torch.uint8 else x.dtype
+    unit = 255 if x.dtype == torch.uint8 else 1
+    wide = torch.promote_types(dtype, torch.float32)
+    image = x.to(wide) / unit
+    outside = (torch.zeros(x.shape[1], dtype=torch.float64, device=x.device) if fill is None else fill) / unit
+    if mean is not None:
+        image, outside = image - mean.to(wide)[:, None, None], outside - mean
+    if std is not None:
+        image, outside = image / std.to(wide)[:, None, None], outside / std
+    return image.to(dtype), outside
+
+
+def positions(matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Where output pixels come from: column u and row v, each (..., OH, OW), of matrices (..., 2, 3)."""
+    rows, columns = size
+    X = torch.arange(columns, dtype=matrix.dtype, device=matrix.device)
+    Y = torch.arange(rows, dtype=matrix.dtype, device=matrix.device).unsqueeze(-1)
+    m = matrix.unsqueeze(-1).unsqueeze(-1)
+    u, v = (m[..., i, 0, :, :] * X + (m[..., i, 1, :, :] * Y + m[..., i, 2, :, :]) for i in (0, 1))
+    return u, v
+
+
+def sample(
+    x: Tensor,
+    u: Tensor,
+    v: Tensor,
+    fill: Tensor | None = None,
+    *,
+    interpolation: str,
+    padding_mode: str,
+) -> Tensor:
+    """The floating-point images x (N, C, H, W) at columns u and rows v (N, K, OH, OW): (N, K, C, OH, OW)."""
+    N, C, H, W = x.shape
+    left, column_weights = _taps(_bounded(u, W, padding_mode), interpolation)
+    top, row_weights = _taps(_bounded(v, H, padding_mode), interpolation)
+    pixels = x.flatten(2)
+    background = None if fill is None else fill.to(x.dtype)[:, None, None]
+    result = x.new_zeros(())
+    for b, row_weight in enumerate(row_weights):
+        row, in_rows = _source(top + b, H, padding_mode)
+        for a, column_weight in enumerate(column_weights):
+            column, in_columns = _source(left + a, W, padding_mode)
+            index = (row * W + column).flatten(1).unsqueeze(1).expand(N, C, -1)
+            value = pixels.gather(2, index).unflatten(2, u.shape[1:]).transpose(1, 2)
+            if padding_mode == "constant":
+                inside = (in_rows & in_columns).unsqueeze(2)
+                value = torch.where(inside, value, 0 if background is None else background)
+            result = result + (row_weight * column_weight).to(x.dtype).unsqueeze(2) * value
+    return result
+
+
+def _bounded(position: Tensor, size: int, padding_mode: str) -> Tensor:
+    """An equivalent position near the image, never NaN."""
+    low, high = float(-_MARGIN), float(size - 1 + _MARGIN)
+    if padding_mode == "reflection":
+        period = 2 * (size - 1)
+        position = position - period * (position / period).floor() if period else 0 * position
+        low, high = 0.0, float(period)
+    return position.nan_to_num(low, high, low).clamp(low, high)
+
+
+def _taps(position: Tensor, interpolation: str) -> tuple[Tensor, list[Tensor]]:
+    """The first source index that a position reads, and the weights of it and the next ones."""
+    if interpolation == "nearest":
+        return position.round().long(), [torch.ones_like(position)]
+    cell = position.detach().floor()
+    t = position - cell
+    if interpolation == "bilinear":
+        return cell.long(), [1 - t, t]
+    return cell.long() - 1, [_far(1 + t), _near(t), _near(1 - t), _far(2 - t)]
+
+
+def _near(t: Tensor) -> Tensor:
+    """Keys' cubic kernel for t up to 1."""
+    return ((_CUBIC + 2) * t - (_CUBIC + 3)) * t * t + 1
+
+
+def _far(t: Tensor) -> Tensor:
+    """Keys' cubic kernel for t from 1 to 2."""
+    return ((_CUBIC * t - 5 * _CUBIC) * t + 8 * _CUBIC) * t - 4 * _CUBIC
+
+
+def _source(index: Tensor, size: int, padding_mode: str) -> tuple[Tensor, Tensor]:
+    """The pixel that stands at an index of the extended image, and whether it lies inside."""
+    inside = (index >= 0) & (index < size)
+    if padding_mode == "reflection" and size > 1:
+        index = index.remainder(2 * (size - 1))
+        index = (size - 1) - (index - (size - 1)).abs()
+    return index.clamp(0, size - 1), inside
