@@ -168,16 +168,18 @@ class AffineMatrixGrad(Function):
     def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, ...]:
         g, x, matrix, fill = ctx.saved_tensors
         needs_g, needs_x, needs_matrix, *_ = ctx.needs_input_grad
-        sums: list[Tensor | None] = [None, None, None]
+        terms = []
         for axis, speed in enumerate(reference.positions(direction, ctx.how.size)):
             how = ctx.how.differentiated(axis)
             speed = speed.to(g.dtype).unsqueeze(2)
-            terms = (
-                speed * resampled(x, matrix, fill, how) if needs_g else None,
-                image_grad(g * speed, matrix, how, x.shape[-2:]) if needs_x else None,
-                matrix_grad(g * speed, x, matrix, fill, how) if needs_matrix else None,
+            terms.append(
+                (
+                    speed * resampled(x, matrix, fill, how) if needs_g else None,
+                    image_grad(g * speed, matrix, how, x.shape[-2:]) if needs_x else None,
+                    matrix_grad(g * speed, x, matrix, fill, how) if needs_matrix else None,
+                )
             )
-            sums = [t if s is None else s + t for s, t in zip(sums, terms, strict=True)]
+        sums = (None if a is None or b is None else a + b for a, b in zip(*terms, strict=True))
         return (*sums, None, None)
 
     @staticmethod
@@ -271,4 +273,4 @@ def affine(
     if not recorded(x, matrix):
         return torch.ops.rotfast.affine(x, matrix, fill, mean, std, size, code, padding, (0, 0))
     image, outside = reference.normalize(x, fill, mean, std)
-    return Affine.apply(image, matrix, outside, Sampling(code, padding, tuple(size)))
+    return Affine.apply(image, matrix, outside, Sampling(code, padding, size))

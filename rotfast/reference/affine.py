@@ -28,6 +28,8 @@ def affine(
         image = image.float()
     u, v = positions(matrix, size)
     y = sample(image, u, v, outside, interpolation=interpolation, padding_mode=padding_mode)
+    if x.stride(1) == 1 and not x.is_contiguous():  # channels_last
+        y = y.movedim(2, -1).contiguous().movedim(-1, 2)
     if mean is not None or std is not None:
         return y if x.dtype == torch.uint8 else y.to(x.dtype)
     return y.round().clamp(0, 255).to(x.dtype) if x.dtype == torch.uint8 else y.to(x.dtype)
@@ -103,7 +105,7 @@ def _bounded(position: Tensor, size: int, padding_mode: str) -> Tensor:
 def _taps(position: Tensor, interpolation: str) -> tuple[Tensor, list[Tensor]]:
     """The first source index that a position reads, and the weights of it and the next ones."""
     if interpolation == "nearest":
-        return position.round().long(), [torch.ones_like(position)]
+        return position.round().long(), [1 + 0 * position]  # derivatives are zeros, not missing
     cell = position.detach().floor()
     t = position - cell
     if interpolation == "bilinear":
