@@ -1,9 +1,12 @@
 """rotfast: learned weight sharing and rotated images for PyTorch."""
 
 from rotfast.functional import (
+    affine,
     conv_relu_linear,
     expand_dense,
     expand_kronecker,
+    perspective,
+    rotate,
     share_conv2d,
     share_conv2d_full,
     share_linear,
@@ -35,10 +38,13 @@ __all__ = [
     "ShareLinear",
     "ShareLinearFull",
     "adapted_parameters",
+    "affine",
     "conv_relu_linear",
     "expand_dense",
     "expand_kronecker",
     "keep_freed_memory",
+    "perspective",
+    "rotate",
     "share_conv2d",
     "share_conv2d_full",
     "share_linear",

@@ -1,5 +1,6 @@
 """Public functions: check the arguments, choose the backend, call the operator."""
 
+from rotfast.functional.resampling import affine, perspective, rotate
 from rotfast.functional.sharing import Padding as Padding
 from rotfast.functional.sharing import (
     conv_relu_linear,
@@ -11,9 +12,12 @@ from rotfast.functional.sharing import (
 )
 
 __all__ = [
+    "affine",
     "conv_relu_linear",
     "expand_dense",
     "expand_kronecker",
+    "perspective",
+    "rotate",
     "share_conv2d",
     "share_conv2d_full",
     "share_linear",

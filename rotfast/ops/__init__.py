@@ -6,12 +6,15 @@ from rotfast.ops.expand_dense import expand_dense
 from rotfast.ops.expand_kronecker import expand_kronecker
 from rotfast.ops.share_conv2d import share_conv2d, share_conv2d_full
 from rotfast.ops.share_linear import share_linear
+from rotfast.reference import affine_antialias, perspective  # plain PyTorch is all they have
 
 __all__ = [
     "affine",
+    "affine_antialias",
     "conv_relu_linear",
     "expand_dense",
     "expand_kronecker",
+    "perspective",
     "share_conv2d",
     "share_conv2d_full",
     "share_linear",

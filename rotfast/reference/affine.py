@@ -73,9 +73,22 @@ def sample(
     padding_mode: str,
 ) -> Tensor:
     """The floating-point images x (N, C, H, W) at columns u and rows v (N, K, OH, OW): (N, K, C, OH, OW)."""
+    H, W = x.shape[-2:]
+    across = _taps(bounded(u, W, padding_mode), interpolation)
+    down = _taps(bounded(v, H, padding_mode), interpolation)
+    return weighted_sum(x, across, down, fill, padding_mode)
+
+
+def weighted_sum(
+    x: Tensor,
+    across: tuple[Tensor, list[Tensor]],
+    down: tuple[Tensor, list[Tensor]],
+    fill: Tensor | None,
+    padding_mode: str,
+) -> Tensor:
+    """Sum of weight times pixel of x (N, C, H, W), where first index and weights are (N, K, OH, OW)."""
     N, C, H, W = x.shape
-    left, column_weights = _taps(_bounded(u, W, padding_mode), interpolation)
-    top, row_weights = _taps(_bounded(v, H, padding_mode), interpolation)
+    (left, column_weights), (top, row_weights) = across, down
     pixels = x.flatten(2)
     background = None if fill is None else fill.to(x.dtype)[:, None, None]
     result = x.new_zeros(())
@@ -84,7 +97,7 @@ def sample(
         for a, column_weight in enumerate(column_weights):
             column, in_columns = _source(left + a, W, padding_mode)
             index = (row * W + column).flatten(1).unsqueeze(1).expand(N, C, -1)
-            value = pixels.gather(2, index).unflatten(2, u.shape[1:]).transpose(1, 2)
+            value = pixels.gather(2, index).unflatten(2, left.shape[1:]).transpose(1, 2)
             if padding_mode == "constant":
                 inside = (in_rows & in_columns).unsqueeze(2)
                 value = torch.where(inside, value, 0 if background is None else background)
@@ -92,9 +105,9 @@ def sample(
     return result
 
 
-def _bounded(position: Tensor, size: int, padding_mode: str) -> Tensor:
+def bounded(position: Tensor, size: int, padding_mode: str, margin: int = _MARGIN) -> Tensor:
     """An equivalent position near the image, never NaN."""
-    low, high = float(-_MARGIN), float(size - 1 + _MARGIN)
+    low, high = float(-margin), float(size - 1 + margin)
     if padding_mode == "reflection":
         period = 2 * (size - 1)
         position = position - period * (position / period).floor() if period else 0 * position

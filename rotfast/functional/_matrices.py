@@ -1,0 +1,110 @@
+"""Maps between pixel coordinates: u to the right, v downwards, angles in degrees, counter-clockwise.
+
+Entries are Python floats where every parameter is a number, and float64 tensors otherwise.
+"""
+
+import math
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+Entry: TypeAlias = float | Tensor
+Point: TypeAlias = tuple[Entry, Entry]
+Linear: TypeAlias = tuple[Entry, Entry, Entry, Entry]
+
+# What torchvision's expand=True takes for an error of rounding, in pixels.
+_SLACK = 1e-4
+
+
+def cos_sin(angle: Entry) -> tuple[Entry, Entry]:
+    """Cosine and sine, exactly 0 and ±1 at multiples of 90, with the derivatives of cosine and sine."""
+    if isinstance(angle, Tensor):
+        quarters = (angle.detach() / 90).round()
+        rest = (angle - 90 * quarters).deg2rad()
+        turn = quarters % 4
+        cos_turn, sin_turn = (turn - 2).abs() - 1, 1 - (turn - 1).abs()
+        cos, sin = rest.cos(), rest.sin()
+        return cos * cos_turn - sin * sin_turn, sin * cos_turn + cos * sin_turn
+    quarter = round(angle / 90)
+    radians = math.radians(angle - 90 * quarter)
+    c, s = math.cos(radians), math.sin(radians)
+    return ((c, s), (-s, c), (-c, -s), (s, -c))[quarter % 4]
+
+
+def inverse_rotation(angle: Entry) -> Linear:
+    """From the turned image back to the image."""
+    cos, sin = cos_sin(angle)
+    return cos, -sin, sin, cos
+
+
+def inverse_affine(angle: Entry, scale: Entry, shear: Point) -> Linear:
+    """The inverse of rotation · scale · shear in y · shear in x, torchvision's order."""
+    cos, sin = cos_sin(angle)
+    x, y = (_tan(degrees) for degrees in shear)
+    down, across = sin + y * cos, cos - y * sin
+    return (cos + x * down) / scale, (x * across - sin) / scale, down / scale, across / scale
+
+
+def _tan(degrees: Entry) -> Entry:
+    return degrees.deg2rad().tan() if isinstance(degrees, Tensor) else math.tan(math.radians(degrees))
+
+
+def inverse_linear(matrix: Tensor) -> Linear:
+    """The inverse of the linear part of (..., 2, 3)."""
+    (a, b, _), (c, d, _) = (row.unbind(-1) for row in matrix.unbind(-2))
+    determinant = a * d - b * c
+    return d / determinant, -b / determinant, -c / determinant, a / determinant
+
+
+def singular(matrix: Tensor, epsilon: float) -> Tensor:
+    """Which of the matrices (..., 2, 3) have a determinant that is 0 within rounding."""
+    (a, b, _), (c, d, _) = (row.unbind(-1) for row in matrix.unbind(-2))
+    return (a * d - b * c).abs() <= 4 * epsilon * ((a * d).abs() + (b * c).abs())
+
+
+def adjugate(matrix: Tensor) -> Tensor:
+    """The inverse of (..., 3, 3) up to a factor, which a homography does not see."""
+    x, y, z = matrix.unbind(-2)
+    columns = (torch.linalg.cross(y, z), torch.linalg.cross(z, x), torch.linalg.cross(x, y))
+    return torch.stack(columns, -1)
+
+
+def singular_homography(matrix: Tensor, epsilon: float) -> Tensor:
+    """Which of the matrices (..., 3, 3) have a determinant that is 0 within rounding."""
+    x, y, z = matrix.unbind(-2)
+    p, q = y.roll(-1, -1) * z.roll(-2, -1), y.roll(-2, -1) * z.roll(-1, -1)
+    return (x * (p - q)).sum(-1).abs() <= 4 * epsilon * (x * (p.abs() + q.abs())).abs().sum(-1)
+
+
+def source_matrix(linear: Linear, source: Point, target: Point, device: torch.device) -> Tensor:
+    """(..., 2, 3) with the given linear part that takes the point ``target`` to the point ``source``."""
+    a, b, c, d = linear
+    (u, v), (x, y) = source, target
+    entries = (a, b, u - a * x - b * y, c, d, v - c * x - d * y)
+    first = next((entry for entry in entries if isinstance(entry, Tensor)), None)
+    if first is not None:
+        tensors = [e if isinstance(e, Tensor) else first.new_full((), e) for e in entries]
+        rows: Tensor = torch.stack(torch.broadcast_tensors(*tensors), -1).unflatten(-1, (2, 3))
+        return rows
+    # Copied from ordinary memory, the matrix reaches a GPU without the host waiting for it.
+    return torch.tensor((entries[:3], entries[3:]), dtype=torch.float64).to(device, non_blocking=True)
+
+
+def canvas(linear: Linear, height: int, width: int) -> tuple[int, int]:
+    """Height and width that hold the image under every one of the maps, as torchvision counts them."""
+    a, b, c, d = (torch.as_tensor(entry, dtype=torch.float64).detach() for entry in linear)
+    determinant = (a * d - b * c).abs()
+    across = (d.abs() * width + b.abs() * height) / determinant
+    down = (c.abs() * width + a.abs() * height) / determinant
+    sizes = torch.stack((_pixels(down, height).max(), _pixels(across, width).max()))
+    rows, columns = sizes.tolist()
+    return int(rows), int(columns)
+
+
+def _pixels(extent: Tensor, size: int) -> Tensor:
+    """Whole pixels that an extent touches when its middle is that of ``size`` pixels."""
+    low, high = (size - extent) / 2, (size + extent) / 2
+    touched = ((high / _SLACK).trunc() * _SLACK).ceil() - ((low / _SLACK).trunc() * _SLACK).floor()
+    # Torchvision keeps the grid of the source, on which a quarter turn of 4 × 7 pixels touches 8 × 5.
+    return torch.where(extent == extent.round(), extent, touched)
