@@ -48,6 +48,28 @@ inline Tensor new_result(const Tensor& like, const std::vector<int64_t>& sizes) 
   return result;
 }
 
+// Whether images (N, C, H, W) have their channels last in memory, as torch says it, and not also first.
+inline bool is_channels_last(const Tensor& x) {
+  if (x.is_contiguous()) return false;
+  int64_t step = 1;
+  for (const int64_t dim : {1, 3, 2, 0}) {
+    if (x.size(dim) != 1 && x.stride(dim) != step) return false;
+    step *= x.size(dim);
+  }
+  return true;
+}
+
+// A result of images (*leading, C, H, W), with the channels last in memory if so wanted.
+inline Tensor new_images(
+    const Tensor& like, std::vector<int64_t> leading, int64_t C, int64_t H, int64_t W, bool channels_last) {
+  const std::vector<int64_t> image =
+      channels_last ? std::vector<int64_t>{H, W, C} : std::vector<int64_t>{C, H, W};
+  leading.insert(leading.end(), image.begin(), image.end());
+  const Tensor result = new_result(like, leading);
+  if (!channels_last) return result;
+  return torch::stable::transpose(torch::stable::transpose(result, -3, -1), -2, -1);
+}
+
 inline void check_like(const char* name, const Tensor& tensor, const Tensor& first) {
   STD_TORCH_CHECK(
       tensor.scalar_type() == first.scalar_type(), name, ": dtype differs from the first argument's");

@@ -6,6 +6,7 @@ from rotfast.reference.conv_relu_linear import conv_relu_linear
 from rotfast.reference.expand_dense import expand_dense
 from rotfast.reference.expand_kronecker import expand_kronecker
 from rotfast.reference.perspective import perspective
+from rotfast.reference.rotate90 import rotate90, rotate90_all
 from rotfast.reference.share_conv2d import conv2d, share_conv2d, share_conv2d_full
 from rotfast.reference.share_linear import linear, share_linear
 
@@ -20,6 +21,8 @@ __all__ = [
     "normalize",
     "perspective",
     "positions",
+    "rotate90",
+    "rotate90_all",
     "sample",
     "share_conv2d",
     "share_conv2d_full",

@@ -430,6 +430,9 @@ RAW = {
         *(True, False, True),
     ),
     "conv2d_input_grad": ((2, 3, 5, 3), (3, 1, 3, 3), [2, 1, 5, 5], *GEOMETRY),
+    "rotate90": ((3, 2, 4, 4), torch.tensor([1, -2, 7])),
+    "rotate90-tasks": ((2, 2, 4, 4), torch.tensor([[1, -2, 7], [0, 1, 2]])),
+    "rotate90_all": ((3, 2, 4, 4),),
     "conv2d_weight_grad": ((2, 1, 5, 5), (4, 2, 3, 5, 3), [4, 3, 1, 3, 3], *GEOMETRY),
 }
 
