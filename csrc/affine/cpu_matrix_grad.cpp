@@ -5,26 +5,6 @@
 namespace rotfast {
 namespace {
 
-// Row j of all channels of one image: every pixel gathers from the outputs that see it.
-template <Interpolation kind, class S>
-void image_grad_row(
-    const AffineShape& s, const AffineOptions& options, const S* g, const double* matrix, int64_t j, S* gx) {
-  using T = Accumulator<S>;
-  std::vector<T> sums(s.C);
-  for (int64_t i = 0; i < s.W; ++i) {
-    sums.assign(s.C, T(0));
-    for (int64_t k = 0; k < s.K; ++k) {
-      const S* grad = g + k * s.C * s.OH * s.OW;
-      const double* m = matrix + 6 * k;
-      const auto add = [&](int64_t X, int64_t Y, T weight) {
-        for (int64_t c = 0; c < s.C; ++c) sums[c] += weight * T(grad[(c * s.OH + Y) * s.OW + X]);
-      };
-      gather<kind, T>(s, m, options.padding, options.order, j, i, add);
-    }
-    for (int64_t c = 0; c < s.C; ++c) gx[(c * s.H + j) * s.W + i] = S(sums[c]);
-  }
-}
-
 // One matrix of one image, all channels.
 template <Interpolation kind, class S>
 void matrix_grad_image(
@@ -70,36 +50,6 @@ void matrix_grad_image(
 }
 
 }  // namespace
-
-Tensor affine_image_grad(
-    const Tensor& g_,
-    const Tensor& matrix_,
-    const Ints& in_size,
-    int64_t interpolation,
-    int64_t padding,
-    const Ints& order) {
-  STD_TORCH_CHECK(in_size.size() == 2, "in_size must be two numbers");
-  const AffineShape s = gradient_shape(g_, matrix_, in_size[0], in_size[1]);
-  const AffineOptions options = affine_options(interpolation, padding, order);
-  const Tensor g = torch::stable::contiguous(g_), matrix = torch::stable::contiguous(matrix_);
-  Tensor gx = new_result(g, {s.N, s.C, s.H, s.W});
-  const double* matrices = data<double>(matrix);
-  ROTFAST_DISPATCH_STORED(g.scalar_type(), "affine_image_grad", {
-    const stored_t* grad = data<stored_t>(g);
-    stored_t* result = mutable_data<stored_t>(gx);
-    ROTFAST_DISPATCH_INTERPOLATION(options.interpolation, {
-      torch::stable::parallel_for(0, s.N * s.H, 1 + 1000 / s.W, [&](int64_t begin, int64_t end) {
-        for (int64_t e = begin; e < end; ++e) {
-          const int64_t n = e / s.H;
-          image_grad_row<kind>(
-              s, options, grad + n * s.K * s.C * s.OH * s.OW, matrices + n * s.K * 6, e % s.H,
-              result + n * s.C * s.H * s.W);
-        }
-      });
-    });
-  });
-  return gx;
-}
 
 Tensor affine_matrix_grad(
     const Tensor& g_,

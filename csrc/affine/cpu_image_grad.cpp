@@ -1,0 +1,207 @@
+// The adjoint of the resampling on the CPU. Every channel of an image is one thread's, so the result does not
+// depend on their number.
+#include <algorithm>
+
+#include "affine/gradients.h"
+#include "affine/rows.h"
+#include "common/quad.h"
+
+namespace rotfast {
+namespace {
+
+// Row j of all channels of one image: every pixel gathers from the outputs that see it.
+template <Interpolation kind, class S>
+void gather_row(
+    const AffineShape& s, const AffineOptions& options, const S* g, const double* matrix, int64_t j, S* gx) {
+  using T = Accumulator<S>;
+  std::vector<T> sums(s.C);
+  for (int64_t i = 0; i < s.W; ++i) {
+    sums.assign(s.C, T(0));
+    for (int64_t k = 0; k < s.K; ++k) {
+      const S* grad = g + k * s.C * s.OH * s.OW;
+      const double* m = matrix + 6 * k;
+      const auto add = [&](int64_t X, int64_t Y, T weight) {
+        for (int64_t c = 0; c < s.C; ++c) sums[c] += weight * T(grad[(c * s.OH + Y) * s.OW + X]);
+      };
+      gather<kind, T>(s, m, options.padding, options.order, j, i, add);
+    }
+    for (int64_t c = 0; c < s.C; ++c) gx[(c * s.H + j) * s.W + i] = S(sums[c]);
+  }
+}
+
+// What one thread scatters into: a frame of cells for every channel that it works on at a time. A cell holds
+// what its corners receive (upper left, upper right, lower left, lower right), so that an output pixel is one
+// aligned addition; afterwards a pixel collects from the four cells around it.
+template <class T>
+struct Cells {
+  using Four = typename Quad<T>::type;
+  struct alignas(sizeof(Four)) Cell {
+    T corner[4];
+  };
+
+  Cells(const AffineShape& s, int64_t channels)
+      : frame(frame_size(s) + 4), cells(channels * frame), grad(s.OW + 4), line(s.W + 4), below(s.W + 4) {}
+
+  int64_t frame;
+  std::vector<Cell> cells;  // zero between images
+  std::vector<T> grad;      // a row of the incoming gradient
+  std::vector<T> line, below;
+};
+
+// Adds `count` gradients, readable up to a multiple of 4, to the corners of their cells.
+template <class T>
+ROTFAST_INLINE void scatter(int64_t count, const Rows<T>& rows, const T* grad, T* cells) {
+  using Q = Quad<T>;
+  const int32_t* cell = rows.cell.data();
+  for (int64_t i = 0; i < count; i += 4) {
+    const auto g = Q::load(grad + i), u = Q::load(rows.u.data() + i), v = Q::load(rows.v.data() + i);
+    const auto upper = (1 - v) * g, lower = v * g;
+    auto a = (1 - u) * upper, b = u * upper, c = (1 - u) * lower, d = u * lower;
+    Q::transpose(a, b, c, d);
+    T *at = cells + 4 * int64_t(cell[i]), *bt = cells + 4 * int64_t(cell[i + 1]);
+    Q::store(at, Q::load(at) + a);
+    Q::store(bt, Q::load(bt) + b);
+    T *ct = cells + 4 * int64_t(cell[i + 2]), *dt = cells + 4 * int64_t(cell[i + 3]);
+    Q::store(ct, Q::load(ct) + c);
+    Q::store(dt, Q::load(dt) + d);
+  }
+}
+
+// The same where every position is a pixel.
+template <class T>
+ROTFAST_INLINE void scatter_whole(int64_t count, const Rows<T>& rows, int64_t stride, const T* grad, T* cells) {
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t place = rows.cell[i] + (rows.u[i] > T(0.5)) + (rows.v[i] > T(0.5)) * stride;
+    cells[4 * place] += grad[i];
+  }
+}
+
+// The pixels of an image from its cells, which become zero.
+template <class T, class S>
+ROTFAST_INLINE void collect(const AffineShape& s, T* cells, T* line, T* below, S* gx) {
+  using Q = Quad<T>;
+  const int64_t stride = frame_stride(s);
+  const typename Q::type zero{};
+  for (int64_t j = -1; j < s.H; ++j) {
+    T* cell = cells + 4 * ((j + kFrame) * stride + kFrame - 1);
+    typename Q::type right_before{}, below_right_before{};
+    // Pixel i from cells i - 1 (its right corners) and i (its left ones).
+    const auto first = Q::load(cell);
+    right_before[3] = first[1];
+    below_right_before[3] = first[3];
+    Q::store(cell, zero);
+    cell += 4;
+    for (int64_t i = 0; i < s.W; i += 4, cell += 16) {
+      auto left = Q::load(cell), right = Q::load(cell + 4), below_left = Q::load(cell + 8),
+           below_right = Q::load(cell + 12);
+      for (int64_t k = 0; k < 4; ++k) Q::store(cell + 4 * k, zero);
+      Q::transpose(left, right, below_left, below_right);
+      Q::store(line + i, left + __builtin_shufflevector(right_before, right, 3, 4, 5, 6) + Q::load(below + i));
+      Q::store(
+          below + i, below_left + __builtin_shufflevector(below_right_before, below_right, 3, 4, 5, 6));
+      right_before = right;
+      below_right_before = below_right;
+    }
+    if (j >= 0) {
+      for (int64_t i = 0; i < s.W; ++i) gx[j * s.W + i] = S(line[i]);
+    }
+  }
+}
+
+// Images times groups of channels, by which a frame's cells stay in the cache.
+template <class S>
+ROTFAST_CLONES void scatter_units(
+    const AffineShape& s,
+    const AffineOptions& options,
+    int64_t group,
+    const S* g,
+    const double* matrix,
+    S* gx,
+    int64_t begin_unit,
+    int64_t end_unit) {
+  using T = Accumulator<S>;
+  const int64_t groups = (s.C + group - 1) / group, plane = s.OH * s.OW;
+  const bool nearest = options.interpolation == Interpolation::nearest;
+  Rows<T> rows(s, options.padding, 0);
+  Cells<T> scratch(s, group);
+  for (int64_t unit = begin_unit; unit < end_unit; ++unit) {
+    const int64_t n = unit / groups, first = unit % groups * group;
+    const int64_t channels = std::min(group, s.C - first);
+    for (int64_t k = 0; k < s.K; ++k) {
+      const double* m = matrix + 6 * (n * s.K + k);
+      const bool whole = nearest || maps_grid_onto_itself(m);
+      rows.aim(m, nearest);
+      for (int64_t Y = 0; Y < s.OH; ++Y) {
+        rows.look(Y);
+        const int64_t count = rows.end - rows.begin;
+        for (int64_t c = 0; c < channels; ++c) {
+          const S* row = g + ((n * s.K + k) * s.C + first + c) * plane + Y * s.OW + rows.begin;
+          T* cells = scratch.cells[c * scratch.frame].corner;
+          for (int64_t i = 0; i < count; ++i) scratch.grad[i] = T(row[i]);
+          if (whole) {
+            scatter_whole(count, rows, frame_stride(s), scratch.grad.data(), cells);
+          } else {
+            scatter(count, rows, scratch.grad.data(), cells);
+          }
+        }
+      }
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+      collect(
+          s, scratch.cells[c * scratch.frame].corner, scratch.line.data(), scratch.below.data(),
+          gx + (n * s.C + first + c) * s.H * s.W);
+    }
+  }
+}
+
+constexpr int64_t kCellBytes = 1 << 18;  // of the frames that a thread works on at a time, if they are many
+
+// Whether nothing but adding weighted pixels is asked for.
+bool can_scatter(const AffineShape& s, const AffineOptions& options) {
+  return options.order.u == 0 && options.order.v == 0 && options.interpolation != Interpolation::bicubic &&
+         frame_size(s) < (int64_t(1) << 29);
+}
+
+}  // namespace
+
+Tensor affine_image_grad(
+    const Tensor& g_,
+    const Tensor& matrix_,
+    const Ints& in_size,
+    int64_t interpolation,
+    int64_t padding,
+    const Ints& order) {
+  STD_TORCH_CHECK(in_size.size() == 2, "in_size must be two numbers");
+  const AffineShape s = gradient_shape(g_, matrix_, in_size[0], in_size[1]);
+  const AffineOptions options = affine_options(interpolation, padding, order);
+  const Tensor g = torch::stable::contiguous(g_), matrix = torch::stable::contiguous(matrix_);
+  Tensor gx = new_result(g, {s.N, s.C, s.H, s.W});
+  const double* matrices = data<double>(matrix);
+  ROTFAST_DISPATCH_STORED(g.scalar_type(), "affine_image_grad", {
+    const stored_t* grad = data<stored_t>(g);
+    stored_t* result = mutable_data<stored_t>(gx);
+    if (can_scatter(s, options)) {
+      const int64_t cells = kCellBytes / int64_t(4 * sizeof(Accumulator<stored_t>)) / frame_size(s);
+      const int64_t group = std::max(std::min(cells, s.C), int64_t(1));
+      const int64_t grain = 1 + 20000 / (group * s.K * s.OH * s.OW + group * s.H * s.W + 1);
+      torch::stable::parallel_for(
+          0, s.N * ((s.C + group - 1) / group), grain, [&](int64_t begin, int64_t end) {
+            scatter_units<stored_t>(s, options, group, grad, matrices, result, begin, end);
+          });
+      return gx;
+    }
+    ROTFAST_DISPATCH_INTERPOLATION(options.interpolation, {
+      torch::stable::parallel_for(0, s.N * s.H, 1 + 1000 / s.W, [&](int64_t begin, int64_t end) {
+        for (int64_t e = begin; e < end; ++e) {
+          const int64_t n = e / s.H;
+          gather_row<kind>(
+              s, options, grad + n * s.K * s.C * s.OH * s.OW, matrices + n * s.K * 6, e % s.H,
+              result + n * s.C * s.H * s.W);
+        }
+      });
+    });
+  });
+  return gx;
+}
+
+}  // namespace rotfast

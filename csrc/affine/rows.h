@@ -1,0 +1,212 @@
+// Where the pixels of an output row come from, many at a time: the geometry of geometry.h for CPU loops.
+//
+// Images are seen in a frame, wider by kFrame pixels on every side, in which positions need no test any more.
+// A position is a cell, which is the place in the frame of the pixel above and to the left of it, and the
+// fractions by which it lies to the right of and below that pixel.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "affine/geometry.h"
+#include "common/isa.h"
+
+namespace rotfast {
+
+constexpr int64_t kFrame = 2;
+
+// An odd number of elements, so that the pixels of a column fall into different sets of the cache.
+inline int64_t frame_stride(const AffineShape& s) { return (s.W + 2 * kFrame) | 1; }
+
+inline int64_t frame_size(const AffineShape& s) { return (s.H + 2 * kFrame) * frame_stride(s); }
+
+// One line of a matrix: positions along one axis of the source.
+struct Axis {
+  double slope, per_row, offset;
+  double inverse;  // of slope, but finite
+  int64_t size;
+
+  Axis() = default;
+  Axis(const double* m, int64_t size_)
+      : slope(m[0]),
+        per_row(m[1]),
+        offset(m[2]),
+        inverse(std::fabs(slope) < 1e-30 ? 1e30 : 1 / slope),
+        size(size_) {}
+
+  ROTFAST_INLINE double start(int64_t Y) const { return per_row * double(Y) + offset; }
+
+  // Narrows first <= X <= last to where pixels are seen, but for rounding.
+  ROTFAST_INLINE void narrow(double start, double& first, double& last) const {
+    const double one = (-1 - start) * inverse, other = (double(size) - start) * inverse;
+    const double low = one < other ? one : other, high = one < other ? other : one;
+    first = first < low ? low : first;
+    last = last > high ? high : last;
+  }
+};
+
+// Positions of the output rows of one matrix after another; T is the type of the fractions.
+template <class T>
+class Rows {
+ public:
+  int64_t begin = 0, end = 0;  // the columns that were looked at; the others see no pixel
+  // Element i belongs to column begin + i. Up to a multiple of 4 columns, cells are valid (0).
+  std::vector<int32_t> cell;
+  std::vector<T> u, v;
+  std::vector<T> sign_u, sign_v;  // -1 where the source is seen reversed; 1 without reflection
+
+  // With a border, positions are clamped to border_low from below: from 0 on there are only pixels of the
+  // image, -1 gives the same values and the slopes of the extended image, which vanish.
+  Rows(const AffineShape& s, Padding padding, double border_low)
+      : cell(s.OW + kBlock),
+        u(s.OW + kBlock),
+        v(s.OW + kBlock),
+        sign_u(s.OW + kBlock, T(1)),
+        sign_v(s.OW + kBlock, T(1)),
+        shape_(s),
+        padding_(padding),
+        border_low_(border_low),
+        stride_(frame_stride(s)),
+        product_u_(s.OW),
+        product_v_(s.OW) {}
+
+  // Chooses the matrix, and whether to look for nearest pixels: cells are then their places, fractions 0.
+  void aim(const double* matrix, bool nearest = false) {
+    nearest_ = nearest;
+    axis_u_ = Axis(matrix, shape_.W);
+    axis_v_ = Axis(matrix + 3, shape_.H);
+    const double limit = 1 << 20;
+    ordinary_ = !nearest && padding_ == Padding::constant && double(std::max(shape_.OW, stride_)) < limit / 2;
+    for (int e = 0; e < 6; ++e) ordinary_ = ordinary_ && std::fabs(matrix[e]) < limit;
+    if (!ordinary_) multiply();
+    const int64_t whole_u = ordinary_ ? int64_t(std::rint(axis_u_.slope)) : 0;
+    const int64_t whole_v = ordinary_ ? int64_t(std::rint(axis_v_.slope)) : 0;
+    rest_u_ = T(axis_u_.slope - double(whole_u));
+    rest_v_ = T(axis_v_.slope - double(whole_v));
+    for (int64_t k = 0; k < kBlock; ++k) jump_[k] = uint32_t(k * (whole_v * stride_ + whole_u));
+  }
+
+  ROTFAST_INLINE void look(int64_t Y) {
+    if (ordinary_) {
+      walk(Y);
+    } else if (nearest_) {
+      settle_row<true>(Y);
+    } else {
+      settle_row<false>(Y);
+    }
+    for (int64_t i = 0; i < 4; ++i) cell[end - begin + i] = 0;
+  }
+
+ private:
+  static constexpr int64_t kBlock = 32;
+
+  // Each block of columns starts from its position in float64 and steps in T, by the slope less its whole
+  // part: so the fractions of float32 are exact to a few units of the last place however large the image.
+  ROTFAST_INLINE void walk(int64_t Y) {
+    const double start_u = axis_u_.start(Y), start_v = axis_v_.start(Y);
+    double first = 0, last = double(shape_.OW - 1);
+    axis_u_.narrow(start_u, first, last);
+    axis_v_.narrow(start_v, first, last);
+    if (!(first <= last)) {
+      begin = end = 0;
+      return;
+    }
+    begin = int64_t(std::ceil(first));
+    end = int64_t(std::floor(last)) + 1;
+    int32_t* cells = cell.data();
+    T *us = u.data(), *vs = v.data();
+    const T stride = T(stride_);
+    for (int64_t X = begin; X < end; X += kBlock, cells += kBlock, us += kBlock, vs += kBlock) {
+      const double at_u = axis_u_.slope * double(X) + start_u, at_v = axis_v_.slope * double(X) + start_v;
+      const double whole_u = std::floor(at_u), whole_v = std::floor(at_v);
+      const T base_u = T(at_u - whole_u), base_v = T(at_v - whole_v);
+      const uint32_t base = uint32_t((int64_t(whole_v) + kFrame) * stride_ + int64_t(whole_u) + kFrame);
+      for (int32_t k = 0; k < kBlock; ++k) {
+        const T step_u = base_u + rest_u_ * T(k), step_v = base_v + rest_v_ * T(k);
+        const T left = std::floor(step_u), top = std::floor(step_v);
+        us[k] = step_u - left;
+        vs[k] = step_v - top;
+        cells[k] = int32_t(uint32_t(int32_t(top * stride + left)) + base + jump_[k]);
+      }
+    }
+  }
+
+  template <bool nearest>
+  ROTFAST_INLINE void settle_row(int64_t Y) {
+    begin = 0;
+    end = shape_.OW;
+    double start_u, start_v;
+    starts(Y, start_u, start_v);
+    switch (padding_) {
+      case Padding::constant:
+        return settle<Padding::constant, nearest>(start_u, start_v);
+      case Padding::border:
+        return settle<Padding::border, nearest>(start_u, start_v);
+      case Padding::reflection:
+        return settle<Padding::reflection, nearest>(start_u, start_v);
+    }
+  }
+
+  template <Padding padding, bool nearest>
+  ROTFAST_INLINE void settle(double start_u, double start_v) {
+    settle_axis<padding, nearest, false>(
+        product_v_.data(), start_v, shape_.H, cell.data(), v.data(), sign_v.data());
+    settle_axis<padding, nearest, true>(
+        product_u_.data(), start_u, shape_.W, cell.data(), u.data(), sign_u.data());
+  }
+
+  // Any position, also NaN, along one axis. Columns are added to the cells of rows.
+  template <Padding padding, bool nearest, bool columns>
+  ROTFAST_INLINE void settle_axis(
+      const double* product, double start, int64_t size, int32_t* cells, T* fraction, T* sign) const {
+    const double period = double(2 * (size - 1));
+    const double low = padding == Padding::constant ? -2 : padding == Padding::border ? border_low_ : 0;
+    const double high = padding == Padding::constant ? double(size)
+                        : padding == Padding::border ? double(size - 1)
+                                                     : period;
+    const int32_t mirror = int32_t(period) - (nearest ? 0 : 1), stride = int32_t(stride_);
+    for (int64_t X = 0; X < shape_.OW; ++X) {
+      double at = product[X] + start;
+      if (padding == Padding::reflection) at -= period * std::floor(at / period);
+      at = at > low ? at : low;
+      at = at < high ? at : high;
+      const double whole = nearest ? std::rint(at) : std::floor(at);
+      int32_t place = int32_t(whole);
+      T rest = nearest ? T(0) : T(at - whole);
+      if (padding == Padding::reflection) {
+        const bool reversed = mirror - place < place;
+        place = reversed ? mirror - place : place;
+        rest = reversed && !nearest ? 1 - rest : rest;
+        sign[X] = reversed ? T(-1) : T(1);
+      }
+      fraction[X] = rest;
+      cells[X] = columns ? cells[X] + place + int32_t(kFrame) : (place + int32_t(kFrame)) * stride;
+    }
+  }
+
+  // These two are not compiled for several instruction sets: positions must round as in geometry.h, without
+  // fused multiplication and addition, or nearest pixels would differ where two are as near.
+  __attribute__((noinline)) void multiply() {
+    for (int64_t X = 0; X < shape_.OW; ++X) {
+      product_u_[X] = axis_u_.slope * double(X);
+      product_v_[X] = axis_v_.slope * double(X);
+    }
+  }
+
+  __attribute__((noinline)) void starts(int64_t Y, double& start_u, double& start_v) const {
+    start_u = axis_u_.start(Y);
+    start_v = axis_v_.start(Y);
+  }
+
+  AffineShape shape_;
+  Padding padding_;
+  double border_low_;
+  int64_t stride_;
+  Axis axis_u_, axis_v_;
+  bool ordinary_ = false, nearest_ = false;
+  T rest_u_ = 0, rest_v_ = 0;
+  uint32_t jump_[kBlock];
+  std::vector<double> product_u_, product_v_;
+};
+
+}  // namespace rotfast
