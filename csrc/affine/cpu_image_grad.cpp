@@ -40,21 +40,22 @@ struct Cells {
   };
 
   Cells(const AffineShape& s, int64_t channels)
-      : frame(frame_size(s) + 4), cells(channels * frame), grad(s.OW + 4), line(s.W + 4), below(s.W + 4) {}
+      : frame(frame_size(s) + 4), cells(channels * frame), line(s.W + 4), below(s.W + 4) {}
 
   int64_t frame;
   std::vector<Cell> cells;  // zero between images
-  std::vector<T> grad;      // a row of the incoming gradient
   std::vector<T> line, below;
 };
 
-// Adds `count` gradients, readable up to a multiple of 4, to the corners of their cells.
-template <class T>
-ROTFAST_INLINE void scatter(int64_t count, const Rows<T>& rows, const T* grad, T* cells) {
+// Adds a row of gradients to the corners of their cells.
+template <class S, class T>
+ROTFAST_INLINE void scatter(const Rows<T>& rows, const S* grad, T* cells) {
   using Q = Quad<T>;
   const int32_t* cell = rows.cell.data();
+  const int64_t count = rows.end - rows.begin;
   for (int64_t i = 0; i < count; i += 4) {
-    const auto g = Q::load(grad + i), u = Q::load(rows.u.data() + i), v = Q::load(rows.v.data() + i);
+    const auto g = i + 4 <= count ? Q::convert(grad + i) : Q::convert(grad + i, count - i);
+    const auto u = Q::load(rows.u.data() + i), v = Q::load(rows.v.data() + i);
     const auto upper = (1 - v) * g, lower = v * g;
     auto a = (1 - u) * upper, b = u * upper, c = (1 - u) * lower, d = u * lower;
     Q::transpose(a, b, c, d);
@@ -68,11 +69,11 @@ ROTFAST_INLINE void scatter(int64_t count, const Rows<T>& rows, const T* grad, T
 }
 
 // The same where every position is a pixel.
-template <class T>
-ROTFAST_INLINE void scatter_whole(int64_t count, const Rows<T>& rows, int64_t stride, const T* grad, T* cells) {
-  for (int64_t i = 0; i < count; ++i) {
+template <class S, class T>
+ROTFAST_INLINE void scatter_whole(const Rows<T>& rows, int64_t stride, const S* grad, T* cells) {
+  for (int64_t i = 0; i < rows.end - rows.begin; ++i) {
     const int64_t place = rows.cell[i] + (rows.u[i] > T(0.5)) + (rows.v[i] > T(0.5)) * stride;
-    cells[4 * place] += grad[i];
+    cells[4 * place] += T(grad[i]);
   }
 }
 
@@ -133,15 +134,13 @@ ROTFAST_CLONES void scatter_units(
       rows.aim(m, nearest);
       for (int64_t Y = 0; Y < s.OH; ++Y) {
         rows.look(Y);
-        const int64_t count = rows.end - rows.begin;
         for (int64_t c = 0; c < channels; ++c) {
           const S* row = g + ((n * s.K + k) * s.C + first + c) * plane + Y * s.OW + rows.begin;
           T* cells = scratch.cells[c * scratch.frame].corner;
-          for (int64_t i = 0; i < count; ++i) scratch.grad[i] = T(row[i]);
           if (whole) {
-            scatter_whole(count, rows, frame_stride(s), scratch.grad.data(), cells);
+            scatter_whole(rows, frame_stride(s), row, cells);
           } else {
-            scatter(count, rows, scratch.grad.data(), cells);
+            scatter(rows, row, cells);
           }
         }
       }

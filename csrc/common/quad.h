@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "common/isa.h"
 
@@ -15,6 +16,15 @@ struct Quad {
   static ROTFAST_INLINE type load(const T* p) {
     type v;
     std::memcpy(&v, p, sizeof v);
+    return v;
+  }
+
+  // Of another type, and only the first `count`; the others are 0.
+  template <class S>
+  static ROTFAST_INLINE type convert(const S* p, int64_t count = 4) {
+    type v{};
+    if (std::is_same_v<S, T> && count == 4) return load(reinterpret_cast<const T*>(p));
+    for (int64_t k = 0; k < count; ++k) v[k] = T(p[k]);
     return v;
   }
 
