@@ -40,40 +40,54 @@ struct Cells {
   };
 
   Cells(const AffineShape& s, int64_t channels)
-      : frame(frame_size(s) + 4), cells(channels * frame), line(s.W + 4), below(s.W + 4) {}
+      : frame(frame_size(s) + 4),
+        cells(channels * frame),
+        grad(s.OW + Rows<T>::kStep),
+        line(s.W + 4),
+        below(s.W + 4) {}
 
   int64_t frame;
   std::vector<Cell> cells;  // zero between images
+  std::vector<T> grad;      // a row of the incoming gradient
   std::vector<T> line, below;
 };
 
-// Adds a row of gradients to the corners of their cells.
+// Part of a row in type T and readable up to a multiple of Rows::kStep: itself or a copy.
 template <class S, class T>
-ROTFAST_INLINE void scatter(const Rows<T>& rows, const S* grad, T* cells) {
+ROTFAST_INLINE const T* readable(const S* row, int64_t count, const S* end, T* copy) {
+  if constexpr (std::is_same_v<S, T>) {
+    if (end - row >= count + Rows<T>::kStep) return row;
+  }
+  for (int64_t i = 0; i < count; ++i) copy[i] = T(row[i]);
+  return copy;
+}
+
+// Adds a row of gradients to the corners of their cells.
+template <class T>
+ROTFAST_INLINE void scatter(const Rows<T>& rows, const T* grad, T* cells) {
   using Q = Quad<T>;
   const int32_t* cell = rows.cell.data();
+  const T *us = rows.u.data(), *vs = rows.v.data();
   const int64_t count = rows.end - rows.begin;
-  for (int64_t i = 0; i < count; i += 4) {
-    const auto g = i + 4 <= count ? Q::convert(grad + i) : Q::convert(grad + i, count - i);
-    const auto u = Q::load(rows.u.data() + i), v = Q::load(rows.v.data() + i);
-    const auto upper = (1 - v) * g, lower = v * g;
-    auto a = (1 - u) * upper, b = u * upper, c = (1 - u) * lower, d = u * lower;
-    Q::transpose(a, b, c, d);
-    T *at = cells + 4 * int64_t(cell[i]), *bt = cells + 4 * int64_t(cell[i + 1]);
-    Q::store(at, Q::load(at) + a);
-    Q::store(bt, Q::load(bt) + b);
-    T *ct = cells + 4 * int64_t(cell[i + 2]), *dt = cells + 4 * int64_t(cell[i + 3]);
-    Q::store(ct, Q::load(ct) + c);
-    Q::store(dt, Q::load(dt) + d);
+  for (int64_t i = 0; i < count; i += Rows<T>::kStep) {
+    for (int64_t k = i; k < i + Rows<T>::kStep; k += 4) {
+      const auto g = Q::load(grad + k), u = Q::load(us + k), v = Q::load(vs + k);
+      const auto upper = (1 - v) * g, lower = v * g;
+      auto a = (1 - u) * upper, b = u * upper, c = (1 - u) * lower, d = u * lower;
+      Q::transpose(a, b, c, d);
+      Q::add(cells + cell[k], a);
+      Q::add(cells + cell[k + 1], b);
+      Q::add(cells + cell[k + 2], c);
+      Q::add(cells + cell[k + 3], d);
+    }
   }
 }
 
 // The same where every position is a pixel.
-template <class S, class T>
-ROTFAST_INLINE void scatter_whole(const Rows<T>& rows, int64_t stride, const S* grad, T* cells) {
+template <class T>
+ROTFAST_INLINE void scatter_whole(const Rows<T>& rows, int64_t stride, const T* grad, T* cells) {
   for (int64_t i = 0; i < rows.end - rows.begin; ++i) {
-    const int64_t place = rows.cell[i] + (rows.u[i] > T(0.5)) + (rows.v[i] > T(0.5)) * stride;
-    cells[4 * place] += T(grad[i]);
+    cells[rows.cell[i] + 4 * (rows.u[i] > T(0.5)) + 4 * (rows.v[i] > T(0.5)) * stride] += grad[i];
   }
 }
 
@@ -97,9 +111,9 @@ ROTFAST_INLINE void collect(const AffineShape& s, T* cells, T* line, T* below, S
            below_right = Q::load(cell + 12);
       for (int64_t k = 0; k < 4; ++k) Q::store(cell + 4 * k, zero);
       Q::transpose(left, right, below_left, below_right);
-      Q::store(line + i, left + __builtin_shufflevector(right_before, right, 3, 4, 5, 6) + Q::load(below + i));
       Q::store(
-          below + i, below_left + __builtin_shufflevector(below_right_before, below_right, 3, 4, 5, 6));
+          line + i, left + __builtin_shufflevector(right_before, right, 3, 4, 5, 6) + Q::load(below + i));
+      Q::store(below + i, below_left + __builtin_shufflevector(below_right_before, below_right, 3, 4, 5, 6));
       right_before = right;
       below_right_before = below_right;
     }
@@ -123,7 +137,8 @@ ROTFAST_CLONES void scatter_units(
   using T = Accumulator<S>;
   const int64_t groups = (s.C + group - 1) / group, plane = s.OH * s.OW;
   const bool nearest = options.interpolation == Interpolation::nearest;
-  Rows<T> rows(s, options.padding, 0);
+  const S* g_end = g + s.N * s.K * s.C * plane;
+  Rows<T> rows(s, options.padding, 0, 4);
   Cells<T> scratch(s, group);
   for (int64_t unit = begin_unit; unit < end_unit; ++unit) {
     const int64_t n = unit / groups, first = unit % groups * group;
@@ -136,11 +151,12 @@ ROTFAST_CLONES void scatter_units(
         rows.look(Y);
         for (int64_t c = 0; c < channels; ++c) {
           const S* row = g + ((n * s.K + k) * s.C + first + c) * plane + Y * s.OW + rows.begin;
+          const T* grad = readable(row, rows.end - rows.begin, g_end, scratch.grad.data());
           T* cells = scratch.cells[c * scratch.frame].corner;
           if (whole) {
-            scatter_whole(rows, frame_stride(s), row, cells);
+            scatter_whole(rows, frame_stride(s), grad, cells);
           } else {
-            scatter(rows, row, cells);
+            scatter(rows, grad, cells);
           }
         }
       }

@@ -49,15 +49,18 @@ struct Axis {
 template <class T>
 class Rows {
  public:
+  static constexpr int64_t kStep = 8;
+
   int64_t begin = 0, end = 0;  // the columns that were looked at; the others see no pixel
-  // Element i belongs to column begin + i. Up to a multiple of 4 columns, cells are valid (0).
+  // Element i belongs to column begin + i. Cells come times `unit`; up to a multiple of kStep they are valid,
+  // and nothing of the image.
   std::vector<int32_t> cell;
   std::vector<T> u, v;
   std::vector<T> sign_u, sign_v;  // -1 where the source is seen reversed; 1 without reflection
 
   // With a border, positions are clamped to border_low from below: from 0 on there are only pixels of the
   // image, -1 gives the same values and the slopes of the extended image, which vanish.
-  Rows(const AffineShape& s, Padding padding, double border_low)
+  Rows(const AffineShape& s, Padding padding, double border_low, int32_t unit)
       : cell(s.OW + kBlock),
         u(s.OW + kBlock),
         v(s.OW + kBlock),
@@ -66,24 +69,43 @@ class Rows {
         shape_(s),
         padding_(padding),
         border_low_(border_low),
+        unit_(unit),
         stride_(frame_stride(s)),
         product_u_(s.OW),
-        product_v_(s.OW) {}
+        product_v_(s.OW),
+        start_u_(s.OH),
+        start_v_(s.OH),
+        first_(s.OH),
+        after_(s.OH) {}
 
   // Chooses the matrix, and whether to look for nearest pixels: cells are then their places, fractions 0.
-  void aim(const double* matrix, bool nearest = false) {
+  ROTFAST_INLINE void aim(const double* matrix, bool nearest = false) {
     nearest_ = nearest;
     axis_u_ = Axis(matrix, shape_.W);
     axis_v_ = Axis(matrix + 3, shape_.H);
     const double limit = 1 << 20;
-    ordinary_ = !nearest && padding_ == Padding::constant && double(std::max(shape_.OW, stride_)) < limit / 2;
+    ordinary_ =
+        !nearest && padding_ == Padding::constant && std::max(shape_.OW, unit_ * stride_) < int64_t(1) << 19;
     for (int e = 0; e < 6; ++e) ordinary_ = ordinary_ && std::fabs(matrix[e]) < limit;
-    if (!ordinary_) multiply();
-    const int64_t whole_u = ordinary_ ? int64_t(std::rint(axis_u_.slope)) : 0;
-    const int64_t whole_v = ordinary_ ? int64_t(std::rint(axis_v_.slope)) : 0;
+    if (!ordinary_) return multiply();
+    const int64_t whole_u = int64_t(std::rint(axis_u_.slope)), whole_v = int64_t(std::rint(axis_v_.slope));
     rest_u_ = T(axis_u_.slope - double(whole_u));
     rest_v_ = T(axis_v_.slope - double(whole_v));
-    for (int64_t k = 0; k < kBlock; ++k) jump_[k] = uint32_t(k * (whole_v * stride_ + whole_u));
+    for (int64_t k = 0; k < kBlock; ++k) jump_[k] = uint32_t(unit_ * k * (whole_v * stride_ + whole_u));
+    double *us = start_u_.data(), *vs = start_v_.data();
+    int32_t *firsts = first_.data(), *afters = after_.data();
+    for (int32_t Y = 0; Y < int32_t(shape_.OH); ++Y) {
+      us[Y] = axis_u_.per_row * Y + axis_u_.offset;
+      vs[Y] = axis_v_.per_row * Y + axis_v_.offset;
+      double first = 0, last = double(shape_.OW - 1);
+      axis_u_.narrow(us[Y], first, last);
+      axis_v_.narrow(vs[Y], first, last);
+      last = last < -1 ? -1 : last;
+      first = first > last + 1 ? last + 1 : first;
+      const int32_t begins = int32_t(std::ceil(first)), ends = int32_t(std::floor(last)) + 1;
+      firsts[Y] = begins;
+      afters[Y] = begins > ends ? begins : ends;
+    }
   }
 
   ROTFAST_INLINE void look(int64_t Y) {
@@ -94,7 +116,8 @@ class Rows {
     } else {
       settle_row<false>(Y);
     }
-    for (int64_t i = 0; i < 4; ++i) cell[end - begin + i] = 0;
+    int32_t* rest = cell.data() + (end - begin);
+    for (int32_t i = 0; i < kStep; ++i) rest[i] = i % 4 * unit_;
   }
 
  private:
@@ -103,30 +126,24 @@ class Rows {
   // Each block of columns starts from its position in float64 and steps in T, by the slope less its whole
   // part: so the fractions of float32 are exact to a few units of the last place however large the image.
   ROTFAST_INLINE void walk(int64_t Y) {
-    const double start_u = axis_u_.start(Y), start_v = axis_v_.start(Y);
-    double first = 0, last = double(shape_.OW - 1);
-    axis_u_.narrow(start_u, first, last);
-    axis_v_.narrow(start_v, first, last);
-    if (!(first <= last)) {
-      begin = end = 0;
-      return;
-    }
-    begin = int64_t(std::ceil(first));
-    end = int64_t(std::floor(last)) + 1;
+    begin = first_[Y];
+    end = after_[Y];
+    const double start_u = start_u_[Y], start_v = start_v_[Y];
     int32_t* cells = cell.data();
     T *us = u.data(), *vs = v.data();
-    const T stride = T(stride_);
+    const T stride = T(unit_ * stride_), unit = T(unit_);
     for (int64_t X = begin; X < end; X += kBlock, cells += kBlock, us += kBlock, vs += kBlock) {
       const double at_u = axis_u_.slope * double(X) + start_u, at_v = axis_v_.slope * double(X) + start_v;
       const double whole_u = std::floor(at_u), whole_v = std::floor(at_v);
       const T base_u = T(at_u - whole_u), base_v = T(at_v - whole_v);
-      const uint32_t base = uint32_t((int64_t(whole_v) + kFrame) * stride_ + int64_t(whole_u) + kFrame);
+      const uint32_t base =
+          uint32_t(unit_ * ((int64_t(whole_v) + kFrame) * stride_ + int64_t(whole_u) + kFrame));
       for (int32_t k = 0; k < kBlock; ++k) {
         const T step_u = base_u + rest_u_ * T(k), step_v = base_v + rest_v_ * T(k);
         const T left = std::floor(step_u), top = std::floor(step_v);
         us[k] = step_u - left;
         vs[k] = step_v - top;
-        cells[k] = int32_t(uint32_t(int32_t(top * stride + left)) + base + jump_[k]);
+        cells[k] = int32_t(uint32_t(int32_t(top * stride + left * unit)) + base + jump_[k]);
       }
     }
   }
@@ -164,7 +181,7 @@ class Rows {
     const double high = padding == Padding::constant ? double(size)
                         : padding == Padding::border ? double(size - 1)
                                                      : period;
-    const int32_t mirror = int32_t(period) - (nearest ? 0 : 1), stride = int32_t(stride_);
+    const int32_t mirror = int32_t(period) - (nearest ? 0 : 1), step = unit_ * int32_t(columns ? 1 : stride_);
     for (int64_t X = 0; X < shape_.OW; ++X) {
       double at = product[X] + start;
       if (padding == Padding::reflection) at -= period * std::floor(at / period);
@@ -180,7 +197,8 @@ class Rows {
         sign[X] = reversed ? T(-1) : T(1);
       }
       fraction[X] = rest;
-      cells[X] = columns ? cells[X] + place + int32_t(kFrame) : (place + int32_t(kFrame)) * stride;
+      place = (place + int32_t(kFrame)) * step;
+      cells[X] = columns ? cells[X] + place : place;
     }
   }
 
@@ -201,12 +219,16 @@ class Rows {
   AffineShape shape_;
   Padding padding_;
   double border_low_;
+  int32_t unit_;
   int64_t stride_;
   Axis axis_u_, axis_v_;
   bool ordinary_ = false, nearest_ = false;
   T rest_u_ = 0, rest_v_ = 0;
   uint32_t jump_[kBlock];
-  std::vector<double> product_u_, product_v_;
+  std::vector<double> product_u_, product_v_;  // of slopes and X
+  // Of rows: positions of X = 0, and the columns that see pixels.
+  std::vector<double> start_u_, start_v_;
+  std::vector<int32_t> first_, after_;
 };
 
 }  // namespace rotfast

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
 
 #include "common/isa.h"
 
@@ -19,15 +18,6 @@ struct Quad {
     return v;
   }
 
-  // Of another type, and only the first `count`; the others are 0.
-  template <class S>
-  static ROTFAST_INLINE type convert(const S* p, int64_t count = 4) {
-    type v{};
-    if (std::is_same_v<S, T> && count == 4) return load(reinterpret_cast<const T*>(p));
-    for (int64_t k = 0; k < count; ++k) v[k] = T(p[k]);
-    return v;
-  }
-
   // Two neighbours at p, then two at q.
   static ROTFAST_INLINE type load_pairs(const T* p, const T* q) {
     typedef T pair __attribute__((vector_size(2 * sizeof(T))));
@@ -39,9 +29,13 @@ struct Quad {
 
   static ROTFAST_INLINE void store(T* p, const type& v) { std::memcpy(p, &v, sizeof v); }
 
+  static ROTFAST_INLINE void add(T* p, const type& v) { store(p, load(p) + v); }
+
   static ROTFAST_INLINE void transpose(type& a, type& b, type& c, type& d) {
-    const type ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-    const type cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    const type ab = __builtin_shufflevector(a, b, 0, 4, 1, 5),
+               ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    const type cd = __builtin_shufflevector(c, d, 0, 4, 1, 5),
+               cd2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
     a = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
     b = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
     c = __builtin_shufflevector(ab2, cd2, 0, 1, 4, 5);
