@@ -56,7 +56,8 @@ ROTFAST_HOST_DEVICE double bounded(double position, int64_t size, Padding paddin
     low = 0;
     high = period;
   }
-  return fmin(fmax(position, low), high);
+  position = position > low ? position : low;  // also where it is NaN
+  return position < high ? position : high;
 }
 
 // The pixel that stands at an index of the extended image; -1 is the fill value.
