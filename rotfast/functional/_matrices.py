@@ -93,18 +93,27 @@ def source_matrix(linear: Linear, source: Point, target: Point, device: torch.de
 
 def canvas(linear: Linear, height: int, width: int) -> tuple[int, int]:
     """Height and width that hold the image under every one of the maps, as torchvision counts them."""
-    a, b, c, d = (torch.as_tensor(entry, dtype=torch.float64).detach() for entry in linear)
-    determinant = (a * d - b * c).abs()
-    across = (d.abs() * width + b.abs() * height) / determinant
-    down = (c.abs() * width + a.abs() * height) / determinant
-    sizes = torch.stack((_pixels(down, height).max(), _pixels(across, width).max()))
-    rows, columns = sizes.tolist()
-    return int(rows), int(columns)
+    a, b, c, d = linear
+    determinant = _size(a * d - b * c)
+    down = (_size(c) * width + _size(a) * height) / determinant
+    across = (_size(d) * width + _size(b) * height) / determinant
+    return _pixels(down, height), _pixels(across, width)
 
 
-def _pixels(extent: Tensor, size: int) -> Tensor:
-    """Whole pixels that an extent touches when its middle is that of ``size`` pixels."""
+def _size(entry: Entry) -> Entry:
+    return entry.abs() if isinstance(entry, Tensor) else abs(entry)
+
+
+def _pixels(extent: Entry, size: int) -> int:
+    """Whole pixels that the largest extent touches when its middle is that of ``size`` pixels."""
+    if isinstance(extent, Tensor):
+        try:
+            extents = set(extent.flatten().tolist())
+        except RuntimeError as error:
+            raise ValueError("expand must be False where the map is vmapped, got True") from error
+        return max((_pixels(one, size) for one in extents), default=size)
+    if extent == round(extent):
+        # Torchvision keeps the grid of the source, on which a quarter turn of 4 × 7 pixels touches 8 × 5.
+        return round(extent)
     low, high = (size - extent) / 2, (size + extent) / 2
-    touched = ((high / _SLACK).trunc() * _SLACK).ceil() - ((low / _SLACK).trunc() * _SLACK).floor()
-    # Torchvision keeps the grid of the source, on which a quarter turn of 4 × 7 pixels touches 8 × 5.
-    return torch.where(extent == extent.round(), extent, touched)
+    return math.ceil(math.trunc(high / _SLACK) * _SLACK) - math.floor(math.trunc(low / _SLACK) * _SLACK)

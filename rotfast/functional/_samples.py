@@ -174,7 +174,7 @@ def _number(name: str, value: object, form: str) -> float:
     if not isinstance(value, Real):
         raise TypeError(f"{name} must be {form}, got {type(value).__name__}")
     number = float(value)
-    if not math.isfinite(number):
+    if not abs(number) < math.inf:  # as math.isfinite, but torch.compile follows it
         raise ValueError(f"{name} must be finite, got {number}")
     return number
 

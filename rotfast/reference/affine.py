@@ -24,15 +24,21 @@ def affine(
     x is (N, C, H, W), matrix (N, K, 2, 3), size (OH, OW); fill, mean and std are (C,); all but x are float64.
     """
     image, outside = normalize(x, fill, mean, std)
-    if not image.is_floating_point() or image.dtype in (torch.float16, torch.bfloat16):
-        image = image.float()
     u, v = positions(matrix, size)
-    y = sample(image, u, v, outside, interpolation=interpolation, padding_mode=padding_mode)
-    if x.stride(1) == 1 and not x.is_contiguous():  # channels_last
+    y = sample(widened(image), u, v, outside, interpolation=interpolation, padding_mode=padding_mode)
+    return finished(y, image)
+
+
+def widened(image: Tensor) -> Tensor:
+    """The image in the dtype that it is computed in."""
+    return image if image.dtype in (torch.float32, torch.float64) else image.float()
+
+
+def finished(y: Tensor, image: Tensor) -> Tensor:
+    """Results (N, K, C, H, W) in the image's dtype, uint8 rounded half to even, and in its memory format."""
+    if image.stride(1) == 1 and not image.is_contiguous():  # channels_last
         y = y.movedim(2, -1).contiguous().movedim(-1, 2)
-    if mean is not None or std is not None:
-        return y if x.dtype == torch.uint8 else y.to(x.dtype)
-    return y.round().clamp(0, 255).to(x.dtype) if x.dtype == torch.uint8 else y.to(x.dtype)
+    return y.round().clamp(0, 255).to(torch.uint8) if image.dtype == torch.uint8 else y.to(image.dtype)
 
 
 def normalize(
@@ -81,23 +87,22 @@ def sample(
 
 def weighted_sum(
     x: Tensor,
-    across: tuple[Tensor, list[Tensor]],
-    down: tuple[Tensor, list[Tensor]],
+    across: list[tuple[Tensor, Tensor]],
+    down: list[tuple[Tensor, Tensor]],
     fill: Tensor | None,
     padding_mode: str,
 ) -> Tensor:
-    """Sum of weight times pixel of x (N, C, H, W), where first index and weights are (N, K, OH, OW)."""
+    """Sum of weight times pixel of x (N, C, H, W), where the taps are indices and weights (N, K, OH, OW)."""
     N, C, H, W = x.shape
-    (left, column_weights), (top, row_weights) = across, down
     pixels = x.flatten(2)
     background = None if fill is None else fill.to(x.dtype)[:, None, None]
     result = x.new_zeros(())
-    for b, row_weight in enumerate(row_weights):
-        row, in_rows = _source(top + b, H, padding_mode)
-        for a, column_weight in enumerate(column_weights):
-            column, in_columns = _source(left + a, W, padding_mode)
+    for j, row_weight in down:
+        row, in_rows = _source(j, H, padding_mode)
+        for i, column_weight in across:
+            column, in_columns = _source(i, W, padding_mode)
             index = (row * W + column).flatten(1).unsqueeze(1).expand(N, C, -1)
-            value = pixels.gather(2, index).unflatten(2, left.shape[1:]).transpose(1, 2)
+            value = pixels.gather(2, index).unflatten(2, i.shape[1:]).transpose(1, 2)
             if padding_mode == "constant":
                 inside = (in_rows & in_columns).unsqueeze(2)
                 value = torch.where(inside, value, 0 if background is None else background)
@@ -115,15 +120,16 @@ def bounded(position: Tensor, size: int, padding_mode: str, margin: int = _MARGI
     return position.nan_to_num(low, high, low).clamp(low, high)
 
 
-def _taps(position: Tensor, interpolation: str) -> tuple[Tensor, list[Tensor]]:
-    """The first source index that a position reads, and the weights of it and the next ones."""
+def _taps(position: Tensor, interpolation: str) -> list[tuple[Tensor, Tensor]]:
+    """The source indices that a position reads, and their weights."""
     if interpolation == "nearest":
-        return position.round().long(), [1 + 0 * position]  # derivatives are zeros, not missing
+        return [(position.round().long(), 1 + 0 * position)]  # derivatives are zeros, not missing
     cell = position.detach().floor()
-    t = position - cell
+    t, first = position - cell, cell.long()
     if interpolation == "bilinear":
-        return cell.long(), [1 - t, t]
-    return cell.long() - 1, [_far(1 + t), _near(t), _near(1 - t), _far(2 - t)]
+        return [(first, 1 - t), (first + 1, t)]
+    weights = (_far(1 + t), _near(t), _near(1 - t), _far(2 - t))
+    return [(first + k, weight) for k, weight in enumerate(weights, -1)]
 
 
 def _near(t: Tensor) -> Tensor:

@@ -5,8 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from rotfast.reference.affine import bounded, normalize, positions, weighted_sum
-from rotfast.reference.perspective import narrowed, widened
+from rotfast.reference.affine import bounded, finished, normalize, positions, weighted_sum, widened
 
 _REACH = {"bilinear": 1, "bicubic": 2}
 
@@ -36,20 +35,22 @@ def affine_antialias(
         near = bounded(position, extent, padding_mode, 2 * extent + 1)
         axes.append(_taps(near, step, interpolation))
     y = weighted_sum(widened(image), axes[0], axes[1], outside, padding_mode)
-    return narrowed(y, image.dtype)
+    return finished(y, image)
 
 
-def _taps(position: Tensor, step: Tensor, interpolation: str) -> tuple[Tensor, list[Tensor]]:
-    """The first source index that a position reads, and the weights of it and the next ones."""
+def _taps(position: Tensor, step: Tensor, interpolation: str) -> list[tuple[Tensor, Tensor]]:
+    """The source indices that a position reads, and their weights."""
     reach = _REACH[interpolation]
-    widest = max(step.detach().flatten().tolist(), default=1.0)
-    step = step[..., None, None]
-    first = (position.detach() - reach * step.detach()).ceil()
     kernel = _hat if interpolation == "bilinear" else _keys
-    count = math.floor(2 * reach * widest) + 1
-    weights = [kernel(((first + i - position) / step).abs()) for i in range(count)]
+    widest = step.detach().max().item() if step.numel() else 1
+    step = step[..., None, None]
+    here, radius = position.detach(), reach * step.detach()
+    first, last = (here - radius).ceil(), (here + radius).floor()
+    indices = [first + k for k in range(math.floor(2 * reach * widest) + 1)]
+    weights = [kernel(((index - position) / step).abs()) for index in indices]
     total = torch.stack(weights).sum(0)
-    return first.long(), [weight / total for weight in weights]
+    # Where a narrower kernel ends, weights are 0, and a pixel beyond, which may not be finite, is not read.
+    return [(index.minimum(last).long(), w / total) for index, w in zip(indices, weights, strict=True)]
 
 
 def _hat(t: Tensor) -> Tensor:

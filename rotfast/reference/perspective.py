@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rotfast.reference.affine import normalize, sample
+from rotfast.reference.affine import finished, normalize, sample, widened
 
 
 def perspective(
@@ -24,7 +24,7 @@ def perspective(
     image, outside = normalize(x, fill, mean, std)
     u, v = _positions(matrix, size)
     y = sample(widened(image), u, v, outside, interpolation=interpolation, padding_mode=padding_mode)
-    return narrowed(y, image.dtype)
+    return finished(y, image)
 
 
 def _positions(matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -38,13 +38,3 @@ def _positions(matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     w = torch.where(nowhere, 1, w)
     u, v = (torch.where(nowhere, torch.inf, p / w) for p in (a, b))
     return u, v
-
-
-def widened(image: Tensor) -> Tensor:
-    """The image in the dtype that it is computed in."""
-    return image if image.dtype in (torch.float32, torch.float64) else image.float()
-
-
-def narrowed(y: Tensor, dtype: torch.dtype) -> Tensor:
-    """The result in the dtype of the images, uint8 rounded half to even."""
-    return y.round().clamp(0, 255).to(dtype) if dtype == torch.uint8 else y.to(dtype)
