@@ -6,6 +6,7 @@
 
 #include "common/panel_gemm.h"
 #include "common/tensor.h"
+#include "share_conv2d/rows.h"
 #include "share_conv2d/shape.h"
 
 namespace rotfast {
@@ -39,8 +40,10 @@ ROTFAST_CLONES void forward_images(
     T* y,
     int64_t begin,
     int64_t end) {
+  const bool by_rows = fits_rows<T>(s);
   const int64_t step = panel_step(std::min(kPanel, s.out_plane()));
-  std::vector<T> columns(s.taps() * step);
+  std::vector<T> columns(by_rows ? 0 : s.taps() * step);
+  RowPlan<T> plan(s);
   for (int64_t index = begin; index < end; ++index) {
     const int64_t t = index / steps.images, n = index % steps.images;
     const T* image = x + t * steps.x + n * s.in_image();
@@ -48,6 +51,11 @@ ROTFAST_CLONES void forward_images(
     for (int64_t g = 0; g < s.groups; ++g) {
       const T* kernel = packed + ((steps.weight != 0 ? t : 0) * s.groups + g) * packed_group;
       const T* group_bias = bias == nullptr ? nullptr : bias + t * bias_step + g * s.O;
+      if (by_rows) {
+        convolve_rows(
+            s, plan, image + g * s.I * s.in_plane(), kernel, group_bias, out + g * s.O * s.out_plane());
+        continue;
+      }
       for (int64_t p = 0; p < s.out_plane(); p += kPanel) {
         const int64_t stop = std::min(p + kPanel, s.out_plane());
         image_to_columns(s, image + g * s.I * s.in_plane(), p, stop, columns.data(), step);
