@@ -1,7 +1,7 @@
-"""One comparison: the same computation by rotfast, by plain PyTorch, and by PyTorch tuned by hand."""
+"""One comparison: the same computation by rotfast, by plain PyTorch, by hand, and by other libraries."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pytest
@@ -11,7 +11,11 @@ from torch import Tensor, nn
 Call = Callable[[], Sequence[Tensor]]
 
 ROTFAST, PLAIN = "rotfast", "plain"
-_TOLERANCE = 1e-10
+COMPILED = ("compiled plain", "compiled by hand")
+PEERS = ("kornia", "OpenCV")
+FLOORS = ("copy", "expanded copy")  # what moving the data costs: they compute nothing
+ONE_THREAD = "one thread"  # rotfast again, where the others run on two
+TOLERANCE = 1e-10
 _ASCII = str.maketrans({"→": "-", "×": "x", " ": None})  # ids that a terminal shows as they are
 
 
@@ -22,9 +26,10 @@ class Case:
     Attributes:
         suite: the table it belongs to, as "ShareConv2d, forward".
         shape: its row there.
-        names: the contestants; the first two are "rotfast" and "plain", the others are written by hand.
+        names: the contestants, "rotfast" and "plain" first; those not named above are written by hand.
         build: dtype -> contestant -> call that returns everything computed, outputs and gradients.
         smoke: whether it belongs to the quick run.
+        tolerances: of contestants that cannot agree with plain to ``TOLERANCE``.
     """
 
     suite: str
@@ -32,32 +37,48 @@ class Case:
     names: tuple[str, ...]
     build: Callable[[torch.dtype], Mapping[str, Call]]
     smoke: bool = False
+    tolerances: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         return f"{self.suite}: {self.shape}"
 
-    def calls(self, dtype: torch.dtype) -> dict[str, Call]:
-        """The contestants on freshly drawn data, the same for all of them."""
+    def calls(self, dtype: torch.dtype, names: Iterable[str] | None = None) -> dict[str, Call]:
+        """All contestants, or the named ones, on freshly drawn data, the same for all of them."""
         torch.manual_seed(0)
-        calls = dict(self.build(dtype))
+        calls = self.build(dtype)
         assert tuple(calls) == self.names
-        return calls
+        return {name: calls[name] for name in (names or self.names)}
 
-    def check(self) -> None:
-        """Refuse a comparison of different things: in float64 all results agree to 1e-10, relatively."""
-        calls = self.calls(torch.float64)
+    def check(self, names: Iterable[str] | None = None) -> dict[str, float]:
+        """Refuse a comparison of different things: in float64 all agree with plain, relatively.
+
+        Returns:
+            The largest difference of each contestant.
+        """
+        calls = self.calls(torch.float64, names)
         expected = [tensor.detach().clone() for tensor in calls[PLAIN]()]
+        errors = {}
         for name, call in calls.items():
+            if name in FLOORS:
+                continue
             actual = call()
             assert len(actual) == len(expected), f"{self}: {name} computes another number of tensors"
+            errors[name] = 0.0
             for position, (a, e) in enumerate(zip(actual, expected, strict=True)):
-                error = (a.detach() - e).abs().max() / e.abs().max()
                 assert a.shape == e.shape, f"{self}: result {position} of {name} has shape {tuple(a.shape)}"
-                assert error <= _TOLERANCE, f"{self}: result {position} of {name} is off by {error:.1e}"
+                error = float((a.detach() - e).abs().max() / e.abs().max())
+                assert error <= self.tolerances.get(name, TOLERANCE), (
+                    f"{self}: result {position} of {name} is off by {error:.1e}"
+                )
+                errors[name] = max(errors[name], error)
+        return errors
 
 
 def parametrize(cases: Iterable[Case]) -> pytest.MarkDecorator:
-    """One test for each contestant of each case, the contestants of a case in a row."""
+    """One test for each contestant of each case, the contestants of a case in a row.
+
+    Compiling takes seconds, so the quick run leaves it out.
+    """
     return pytest.mark.parametrize(
         ("case", "contestant"),
         [
@@ -65,7 +86,7 @@ def parametrize(cases: Iterable[Case]) -> pytest.MarkDecorator:
                 case,
                 name,
                 id=f"{case.shape}-{name}".translate(_ASCII),
-                marks=[pytest.mark.smoke] if case.smoke else [],
+                marks=[pytest.mark.smoke] if case.smoke and name not in COMPILED else [],
             )
             for case in cases
             for name in case.names
@@ -92,6 +113,36 @@ def differentiable(run: Callable[[], Tensor], inputs: Sequence[Tensor], backward
         return [y, *torch.autograd.grad(y, inputs, cotangent)]
 
     return forward_and_backward
+
+
+def on_two_threads(case: Case, suite: str) -> Case:
+    """The contestants that run in torch's threads, on two of them, and rotfast on one besides."""
+    names = tuple(name for name in case.names if name not in (*COMPILED, *PEERS, *FLOORS))
+
+    def build(dtype: torch.dtype) -> dict[str, Call]:
+        calls = case.build(dtype)
+        return {
+            **{name: partial(_on_threads, 2, calls[name]) for name in names},
+            ONE_THREAD: partial(_on_threads, 1, calls[ROTFAST]),
+        }
+
+    what = case.suite.partition(", ")[2] or case.suite
+    return replace(
+        case,
+        suite=suite,
+        shape=f"{what}, {case.shape}",
+        names=(*names, ONE_THREAD),
+        build=build,
+        tolerances={**case.tolerances, ONE_THREAD: case.tolerances.get(ROTFAST, TOLERANCE)},
+    )
+
+
+def _on_threads(count: int, call: Call) -> Sequence[Tensor]:
+    torch.set_num_threads(count)
+    try:
+        return call()
+    finally:
+        torch.set_num_threads(1)
 
 
 def layer_calls(layers: Mapping[str, nn.Module], x: Tensor, backward: bool) -> dict[str, Call]:

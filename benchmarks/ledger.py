@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 import rotfast
+from benchmarks import peers
 from benchmarks.case import ROTFAST, Case
 from benchmarks.interleaved import Ratio, Spread, Timing, speed_up, spread
 from rotfast import backend
@@ -21,16 +22,21 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Comparison:
-    """One row: seconds per call of each contestant, and how rotfast compares with each of the others."""
+    """One row: seconds per call of each contestant, and how rotfast compares with each of the others.
+
+    Attributes:
+        errors: the largest difference of a contestant from plain in float64, relative to the largest value.
+    """
 
     suite: str
     shape: str
     rounds: int
     seconds: Mapping[str, Spread]
     ratios: Mapping[str, Ratio]
+    errors: Mapping[str, float]
 
     @classmethod
-    def of(cls, case: Case, timings: Mapping[str, Timing]) -> "Comparison":
+    def of(cls, case: Case, timings: Mapping[str, Timing], errors: Mapping[str, float]) -> "Comparison":
         own = timings[ROTFAST]
         return cls(
             case.suite,
@@ -38,6 +44,7 @@ class Comparison:
             len(own.seconds),
             {name: spread(timing.seconds) for name, timing in timings.items()},
             {name: speed_up(own, timing) for name, timing in timings.items() if name != ROTFAST},
+            errors,
         )
 
 
@@ -62,6 +69,7 @@ class Ledger:
                 row["rounds"],
                 {name: Spread(**values) for name, values in row["seconds"].items()},
                 {name: Ratio(**values) for name, values in row["ratios"].items()},
+                row.get("errors", {}),
             )
             for row in content["comparisons"]
         ]
@@ -77,6 +85,7 @@ def this_machine(clock: str, allocator: str) -> dict[str, str | int]:
         "torch": torch.__version__,
         "rotfast": rotfast.__version__,
         "commit": _commit(),
+        "peers": peers.versions() or "none",
         "kernels": backend.why_not_compiled() or "compiled",
         "clock": clock,
         "allocator": allocator,

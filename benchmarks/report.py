@@ -1,15 +1,20 @@
-"""Write the tables of docs/performance.md from benchmarks/results: ``python -m benchmarks.report``."""
+"""Write docs/performance.md's tables and figures from benchmarks/results: ``python -m benchmarks.report``."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.case import PLAIN, ROTFAST
+from benchmarks.case import COMPILED, FLOORS, ONE_THREAD, PEERS, PLAIN, ROTFAST, TOLERANCE
 from benchmarks.interleaved import Ratio
 from benchmarks.ledger import RESULTS, Comparison, Ledger
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- tables: begin, written by python -m benchmarks.report -->", "<!-- tables: end -->"
+FIGURES = PAGE.parent / "figures" / "performance"
 HEADINGS = ("shape", "rotfast", "plain", "against plain", "best by hand", "against by hand")
+OTHERS = (*COMPILED, *PEERS, ONE_THREAD, *FLOORS)  # each a column of its own in a second table
+
+Table = list[tuple[str, ...]]  # the first row holds the headings
 
 
 def by_suite(comparisons: Iterable[Comparison]) -> dict[str, list[Comparison]]:
@@ -21,9 +26,9 @@ def by_suite(comparisons: Iterable[Comparison]) -> dict[str, list[Comparison]]:
 
 
 def cells(comparison: Comparison) -> tuple[str, ...]:
-    """One row of a table, under HEADINGS."""
+    """One row of the first table, under HEADINGS."""
     times = {name: s.median for name, s in comparison.seconds.items()}
-    hands = [name for name in times if name not in (ROTFAST, PLAIN)]
+    hands = [name for name in times if name not in (ROTFAST, PLAIN, *OTHERS)]
     row = (
         comparison.shape,
         duration(times[ROTFAST]),
@@ -62,21 +67,55 @@ def ratio(value: Ratio) -> str:
     return f"{value.medians:.2f} ({value.q1:.2f}-{value.q3:.2f}){mark}"
 
 
-def text_table(comparisons: Sequence[Comparison]) -> list[str]:
-    """A table for the terminal, one line a row."""
-    rows = [HEADINGS, *(cells(comparison) for comparison in comparisons)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+def tables(comparisons: Sequence[Comparison]) -> list[Table]:
+    """rotfast against plain and the best by hand; then each other contestant, where there are any."""
+    first: Table = [HEADINGS, *(cells(comparison) for comparison in comparisons)]
+    others = [name for name in OTHERS if any(name in comparison.seconds for comparison in comparisons)]
+    if not others:
+        return [first]
+    rows = ((c.shape, *(beside(c, name) for name in others)) for c in comparisons)
+    return [first, [("shape", *others), *rows]]
+
+
+def beside(comparison: Comparison, name: str) -> str:
+    """Time and ratio of one contestant; of a floor, how many times over it fits into rotfast's time."""
+    if name not in comparison.seconds:
+        return ""
+    time = duration(comparison.seconds[name].median)
+    if name in FLOORS:
+        return f"{time}, {1 / comparison.ratios[name].medians:.2f} fit"
+    return f"{time}, {ratio(comparison.ratios[name])}"
+
+
+def differences(comparisons: Sequence[Comparison]) -> list[str]:
+    """A line on contestants that do not compute quite the same."""
+    largest = {
+        name: max(comparison.errors.get(name, 0.0) for comparison in comparisons)
+        for name in comparisons[0].seconds
+    }
+    found = [f"{name} {error:.1e}" for name, error in largest.items() if error > TOLERANCE]
+    if not found:
+        return []
+    return [f"Largest difference from plain in float64, relative to the largest value: {', '.join(found)}."]
+
+
+def text_table(table: Table) -> list[str]:
+    """For the terminal, one line a row."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
     ]
 
 
-def markdown_table(comparisons: Sequence[Comparison]) -> list[str]:
+def markdown_table(table: Table) -> list[str]:
     """The same for a page; lost comparisons stand out."""
-    lines = ["| " + " | ".join(HEADINGS) + " |", "| --- " * len(HEADINGS) + "|"]
-    for comparison in comparisons:
-        row = (f"**{cell}**" if cell.endswith("loses") else cell for cell in cells(comparison))
-        lines.append("| " + " | ".join(row) + " |")
+    headings, *rows = table
+    lines = ["| " + " | ".join(headings) + " |", "| --- " * len(headings) + "|"]
+    for row in rows:
+        lines.append(
+            "| " + " | ".join(f"**{cell}**" if cell.endswith("loses") else cell for cell in row) + " |"
+        )
     return lines
 
 
@@ -85,9 +124,22 @@ def section(name: str, ledger: Ledger) -> list[str]:
     lines = [f"### {name}", "", "; ".join(f"{key} {value}" for key, value in ledger.machine.items()) + "."]
     for suite, comparisons in by_suite(ledger.comparisons).items():
         rounds = [comparison.rounds for comparison in comparisons]
-        lines += ["", f"#### {suite}", "", f"{min(rounds)} to {max(rounds)} rounds.", ""]
-        lines += markdown_table(comparisons)
+        lines += [
+            "",
+            f"#### {suite}",
+            "",
+            f"{min(rounds)} to {max(rounds)} rounds.",
+            *differences(comparisons),
+        ]
+        for table in tables(comparisons):
+            lines += ["", *markdown_table(table)]
+        lines += ["", f"![Speed against plain: {suite}]({figure(name, suite).relative_to(PAGE.parent)})"]
     return [*lines, ""]
+
+
+def figure(machine: str, suite: str) -> Path:
+    """Where the figure of a suite lies."""
+    return FIGURES / f"{machine}-{'-'.join(re.findall('[a-z0-9_]+', suite.lower()))}.png"
 
 
 def render(page: str, ledgers: dict[str, Ledger]) -> str:
@@ -111,5 +163,13 @@ def render(page: str, ledgers: dict[str, Ledger]) -> str:
 
 
 if __name__ == "__main__":
+    from benchmarks.plots import speeds  # here, for the benchmarks themselves need no matplotlib
+
     machines = {path.stem: Ledger.read(path) for path in sorted(RESULTS.glob("*.json"))}
     PAGE.write_text(render(PAGE.read_text(), machines))
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    for stale in FIGURES.glob("*.png"):
+        stale.unlink()
+    for machine, ledger in machines.items():
+        for suite, comparisons in by_suite(ledger.comparisons).items():
+            speeds(suite, comparisons).savefig(figure(machine, suite))
