@@ -1,5 +1,6 @@
 """Public functions: check the arguments, choose the backend, call the operator."""
 
+from rotfast.functional.quarter_turns import rotate90, rotate90_all
 from rotfast.functional.resampling import affine, perspective, rotate
 from rotfast.functional.sharing import Padding as Padding
 from rotfast.functional.sharing import (
@@ -18,6 +19,8 @@ __all__ = [
     "expand_kronecker",
     "perspective",
     "rotate",
+    "rotate90",
+    "rotate90_all",
     "share_conv2d",
     "share_conv2d_full",
     "share_linear",
