@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from rotfast.reference.layout import ordered_like
+
 # Positions so far outside see nothing but what extends the image.
 _MARGIN = 3
 _CUBIC = -0.75
@@ -35,9 +37,8 @@ def widened(image: Tensor) -> Tensor:
 
 
 def finished(y: Tensor, image: Tensor) -> Tensor:
-    """Results (N, K, C, H, W) in the image's dtype, uint8 rounded half to even, and in its memory format."""
-    if image.stride(1) == 1 and not image.is_contiguous():  # channels_last
-        y = y.movedim(2, -1).contiguous().movedim(-1, 2)
+    """Results (N, K, C, H, W) in the image's dtype, uint8 rounded half to even, and in its memory order."""
+    y = ordered_like(y, image)
     return y.round().clamp(0, 255).to(torch.uint8) if image.dtype == torch.uint8 else y.to(image.dtype)
 
 
