@@ -52,16 +52,6 @@ struct Cells {
   std::vector<T> line, below;
 };
 
-// Part of a row in type T and readable up to a multiple of Rows::kStep: itself or a copy.
-template <class S, class T>
-ROTFAST_INLINE const T* readable(const S* row, int64_t count, const S* end, T* copy) {
-  if constexpr (std::is_same_v<S, T>) {
-    if (end - row >= count + Rows<T>::kStep) return row;
-  }
-  for (int64_t i = 0; i < count; ++i) copy[i] = T(row[i]);
-  return copy;
-}
-
 // Adds a row of gradients to the corners of their cells.
 template <class T>
 ROTFAST_INLINE void scatter(const Rows<T>& rows, const T* grad, T* cells) {

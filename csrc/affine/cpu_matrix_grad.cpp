@@ -1,6 +1,10 @@
-// Derivatives of the resampling on the CPU. Nothing is added from two threads, so results do not depend on
-// their number.
+// The gradient of the resampling in its matrices on the CPU. Every matrix is one thread's, so the result does
+// not depend on their number.
+#include <cstring>
+
 #include "affine/gradients.h"
+#include "affine/neighbours.h"
+#include "affine/rows.h"
 
 namespace rotfast {
 namespace {
@@ -49,6 +53,148 @@ void matrix_grad_image(
   }
 }
 
+// A plane with what extends it.
+template <class S, class T>
+ROTFAST_INLINE void frame_plane(const AffineShape& s, Padding padding, const S* x, T fill, T* frame) {
+  const int64_t stride = frame_stride(s);
+  for (int64_t j = -kFrame; j < s.H + kFrame; ++j) {
+    T* row = frame + (j + kFrame) * stride;
+    const int64_t from = source_index(j, s.H, padding);
+    if (from < 0) {
+      for (int64_t i = 0; i < stride; ++i) row[i] = fill;
+      continue;
+    }
+    const S* pixels = x + from * s.W;
+    for (int64_t i = 0; i < s.W; ++i) row[kFrame + i] = T(pixels[i]);
+    for (int64_t i = 1; i <= kFrame; ++i) {
+      const int64_t left = source_index(-i, s.W, padding), right = source_index(s.W - 1 + i, s.W, padding);
+      row[kFrame - i] = left < 0 ? fill : T(pixels[left]);
+      row[kFrame + s.W - 1 + i] = right < 0 ? fill : T(pixels[right]);
+    }
+  }
+}
+
+// Sums over an output row, and over rows: of slopes along columns and rows, and of these times X and Y.
+template <class T>
+struct SlopeSums {
+  using V = Vector<T>;
+  typedef double Wide __attribute__((vector_size(8 * V::size)));
+  typename V::type u{}, v{}, u_X{}, v_X{};
+  Wide sums[6] = {};
+
+  ROTFAST_INLINE void add(
+      const typename V::type& slope_u, const typename V::type& slope_v, typename V::type X) {
+    u += slope_u;
+    v += slope_v;
+    u_X += slope_u * X;
+    v_X += slope_v * X;
+  }
+
+  // X were counted from `begin`.
+  ROTFAST_INLINE void end_row(int64_t begin, int64_t Y) {
+    const Wide wide_u = __builtin_convertvector(u, Wide), wide_v = __builtin_convertvector(v, Wide);
+    sums[0] += __builtin_convertvector(u_X, Wide) + wide_u * double(begin);
+    sums[1] += wide_u * double(Y);
+    sums[2] += wide_u;
+    sums[3] += __builtin_convertvector(v_X, Wide) + wide_v * double(begin);
+    sums[4] += wide_v * double(Y);
+    sums[5] += wide_v;
+    u = v = u_X = v_X = typename V::type{};
+  }
+};
+
+// One row of all channels: frames and gradients of the channels lie `frame_size` and `grad_step` apart.
+template <class T>
+ROTFAST_INLINE void add_row(
+    const AffineShape& s,
+    Padding padding,
+    const Rows<T>& rows,
+    const T* frames,
+    const T* grads,
+    int64_t grad_step,
+    int64_t Y,
+    SlopeSums<T>& sums) {
+  using V = Vector<T>;
+  const int64_t count = rows.end - rows.begin, stride = frame_stride(s), size = frame_size(s);
+  typename V::type X;
+  for (int64_t k = 0; k < V::size; ++k) X[k] = T(k);
+  for (int64_t i = 0; i < count; i += V::size, X += T(V::size)) {
+    const int32_t* cell = rows.cell.data() + i;
+    const auto t = V::load(rows.u.data() + i), r = V::load(rows.v.data() + i);
+    typename V::type slope_u{}, slope_v{};
+    for (int64_t c = 0; c < s.C; ++c) {
+      const T* plane = frames + c * size;
+      const Neighbours<T> upper(plane, cell), lower(plane + stride, cell);
+      const auto g = V::load(grads + c * grad_step + i);
+      const auto across = upper.right - upper.left, down = lower.left - upper.left;
+      const auto twist = (lower.right - lower.left) - across;
+      slope_u += g * (across + r * twist);
+      slope_v += g * (down + t * twist);
+    }
+    if (padding == Padding::reflection) {
+      slope_u *= V::load(rows.sign_u.data() + i);
+      slope_v *= V::load(rows.sign_v.data() + i);
+    }
+    const auto inside = X < T(count);
+    const typename V::type zero{};
+    sums.add(inside ? slope_u : zero, inside ? slope_v : zero, X);
+  }
+  sums.end_row(rows.begin, Y);
+}
+
+// Bilinear slopes for matrices of images, numbered through.
+template <class S>
+ROTFAST_CLONES void bilinear_units(
+    const AffineShape& s,
+    Padding padding,
+    const S* g,
+    const S* x,
+    const double* matrix,
+    const Channel* channel,
+    double* out,
+    int64_t begin_unit,
+    int64_t end_unit) {
+  using T = Accumulator<S>;
+  const int64_t plane = s.OH * s.OW, room = s.OW + Rows<T>::kStep;
+  const S* g_end = g + s.N * s.K * s.C * plane;
+  Rows<T> rows(s, padding, -1, 1);
+  std::vector<T> frames(s.C * frame_size(s)), copies(s.C * room);
+  int64_t framed = -1;
+  for (int64_t unit = begin_unit; unit < end_unit; ++unit) {
+    const int64_t n = unit / s.K;
+    if (n != framed) {
+      for (int64_t c = 0; c < s.C; ++c) {
+        frame_plane(
+            s, padding, x + (n * s.C + c) * s.H * s.W, T(channel[c].fill), frames.data() + c * frame_size(s));
+      }
+      framed = n;
+    }
+    rows.aim(matrix + 6 * unit);
+    SlopeSums<T> sums;
+    for (int64_t Y = 0; Y < s.OH; ++Y) {
+      rows.look(Y);
+      const S* row = g + unit * s.C * plane + Y * s.OW + rows.begin;
+      const int64_t count = rows.end - rows.begin;
+      bool direct = false;
+      if constexpr (std::is_same_v<S, T>) {
+        direct = g_end - row >= (s.C - 1) * plane + count + Rows<T>::kStep;
+        if (direct) add_row(s, padding, rows, frames.data(), row, plane, Y, sums);
+      }
+      if (!direct) {
+        for (int64_t c = 0; c < s.C; ++c) {
+          for (int64_t i = 0; i < count; ++i) copies[c * room + i] = T(row[c * plane + i]);
+        }
+        add_row(s, padding, rows, frames.data(), copies.data(), room, Y, sums);
+      }
+    }
+    for (int e = 0; e < 6; ++e) {
+      double total = 0;
+      for (int64_t k = 0; k < Vector<T>::size; ++k) total += sums.sums[e][k];
+      out[6 * unit + e] = total;
+    }
+  }
+}
+
 }  // namespace
 
 Tensor affine_matrix_grad(
@@ -74,8 +220,15 @@ Tensor affine_matrix_grad(
   ROTFAST_DISPATCH_STORED(g.scalar_type(), "affine_matrix_grad", {
     const stored_t* grad = data<stored_t>(g);
     const stored_t* image = data<stored_t>(x);
+    const int64_t grain = 1 + 20000 / (s.C * s.OH * s.OW + 1);
+    const bool plain = options.order.u == 0 && options.order.v == 0;
+    if (options.interpolation == Interpolation::bilinear && plain && frame_size(s) < int64_t(1) << 31) {
+      torch::stable::parallel_for(0, s.N * s.K, grain, [&](int64_t begin, int64_t end) {
+        bilinear_units<stored_t>(s, options.padding, grad, image, matrices, channel.data(), out, begin, end);
+      });
+      return result;
+    }
     ROTFAST_DISPATCH_INTERPOLATION(options.interpolation, {
-      const int64_t grain = 1 + 20000 / (s.C * s.OH * s.OW + 1);
       torch::stable::parallel_for(0, s.N * s.K, grain, [&](int64_t begin, int64_t end) {
         for (int64_t e = begin; e < end; ++e) {
           matrix_grad_image<kind>(

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "affine/geometry.h"
@@ -230,5 +231,15 @@ class Rows {
   std::vector<double> start_u_, start_v_;
   std::vector<int32_t> first_, after_;
 };
+
+// Part of a row of numbers in type T and readable up to a multiple of Rows::kStep: itself or a copy.
+template <class S, class T>
+ROTFAST_INLINE const T* readable(const S* row, int64_t count, const S* end, T* copy) {
+  if constexpr (std::is_same_v<S, T>) {
+    if (end - row >= count + Rows<T>::kStep) return row;
+  }
+  for (int64_t i = 0; i < count; ++i) copy[i] = T(row[i]);
+  return copy;
+}
 
 }  // namespace rotfast
