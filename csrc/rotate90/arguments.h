@@ -29,10 +29,12 @@ inline Turning prepare_turns(const Tensor& x, const std::vector<int64_t>& leadin
   return {turns, element, new_images(x, leading, C, H, W, together)};
 }
 
+inline bool is_square(const Tensor& x) { return x.size(2) == x.size(3); }
+
 inline Turning prepare_rotate90(const Tensor& x, const Tensor& k) {
   STD_TORCH_CHECK(x.dim() == 4, "rotate90: x must be (N, C, H, W)");
   STD_TORCH_CHECK(k.scalar_type() == ScalarType::Long, "rotate90: k must be int64");
-  STD_TORCH_CHECK(k.is_cpu() == x.is_cpu(), "rotate90: k must be on the device of x");
+  STD_TORCH_CHECK(k.device() == x.device(), "rotate90: k must be on the device of x");
   STD_TORCH_CHECK(
       (k.dim() == 1 || k.dim() == 2) && k.size(0) == x.size(0), "rotate90: k must be (N) or (N, K)");
   Turns turns{};
@@ -47,7 +49,7 @@ inline Turning prepare_rotate90(const Tensor& x, const Tensor& k) {
 
 inline Turning prepare_rotate90_all(const Tensor& x) {
   STD_TORCH_CHECK(x.dim() == 4, "rotate90_all: x must be (N, C, H, W)");
-  STD_TORCH_CHECK(x.size(2) == x.size(3), "rotate90_all: images must be square");
+  STD_TORCH_CHECK(is_square(x), "rotate90_all: images must be square");
   Turns turns{};
   turns.copies = 4;
   turns.image_stride = 1;
@@ -55,9 +57,8 @@ inline Turning prepare_rotate90_all(const Tensor& x) {
   return prepare_turns(x, {4 * x.size(0)}, turns);
 }
 
-// Odd turns of an image that is not square have no place in the result.
-inline void check_turns_fit(const Tensor& x, const Tensor& k) {
-  if (x.size(2) == x.size(3)) return;
+// Odd turns of an image that is not square have no place in the result; k is on the CPU.
+inline void check_half_turns(const Tensor& k) {
   const int64_t* quarters = data<int64_t>(k);
   for (int64_t i = 0; i < k.numel(); ++i) {
     STD_TORCH_CHECK(

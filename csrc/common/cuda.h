@@ -1,0 +1,42 @@
+// What every CUDA kernel's launcher needs.
+#pragma once
+
+#include <cuda_runtime.h>
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/macros.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "common/tensor.h"
+
+namespace rotfast {
+
+// Makes a tensor's device the current one as long as it lives.
+struct OnDevice {
+  explicit OnDevice(const Tensor& tensor) : guard(tensor.get_device_index()) {}
+  torch::stable::accelerator::DeviceGuard guard;
+};
+
+inline cudaStream_t current_stream() {
+  void* stream = nullptr;
+  const int32_t device = torch::stable::accelerator::getCurrentDeviceIndex();
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &stream));
+  return static_cast<cudaStream_t>(stream);
+}
+
+// Blocks of a grid whose threads stride over `work` items, any number of them; at least one.
+inline unsigned grid_size(int64_t work, int64_t per_block) {
+  constexpr int64_t limit = (int64_t(1) << 31) - 1;
+  return static_cast<unsigned>(std::clamp((work + per_block - 1) / per_block, int64_t(1), limit));
+}
+
+// On the current device and stream. A function, as the commas of <<<>>> do not pass through macros.
+template <class... Parameters, class... Arguments>
+void launch(void (*kernel)(Parameters...), unsigned blocks, dim3 threads, const Arguments&... arguments) {
+  kernel<<<blocks, threads, 0, current_stream()>>>(arguments...);
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+}  // namespace rotfast
