@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import batch_as_tasks, call, in_float32, match_tasks
+from rotfast.ops.autograd import batch_as_tasks, call, in_float32, match_tasks, transformed
 from rotfast.reference.precision import autocast_is_on, own_dtype
 
 # Beyond this latent size transposing rows costs more than it saves over a library product (one core).
@@ -161,10 +161,18 @@ def expand_dense(U: Tensor, v: Tensor) -> Tensor:
     if reason is not None:
         backend.explain("expand_dense", "torch's product", reason)
         if not autocast_is_on(U):
-            return v @ U.mT  # of all spellings the one that vmap over v batches best
+            return _product(U, v)
         with own_dtype(U):
-            return v @ U.mT
+            return _product(U, v)
     backend.explain("expand_dense", "cpu", "compiled kernel")
     if in_float32(U):
         return call(ExpandDense, U.float(), v.float()).to(U.dtype)
     return call(ExpandDense, U, v)
+
+
+def _product(U: Tensor, v: Tensor) -> Tensor:
+    rows = U.mT
+    if U.shape[-1] <= _LATENT_LIMIT and (v.dim() > 1 or transformed()):
+        # With tasks, the library's products for both gradients take several times as long on narrow columns.
+        rows = rows.contiguous()
+    return v @ rows  # of all spellings the one that vmap over v batches best
