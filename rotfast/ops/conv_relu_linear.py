@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import batch_as_tasks, call, scalar_gradients
+from rotfast.ops.autograd import Operator, batch_as_tasks, call, scalar_gradients
 from rotfast.ops.share_conv2d import (
     ConvInputGrad,
     ConvWeightGrad,
@@ -85,7 +84,7 @@ if backend.kernels_loaded:
         )
 
 
-class ConvReluLinear(Function):
+class ConvReluLinear(Operator):
     """linear(flatten(relu(conv2d(x, kernel) + kernel_bias)), weight) + bias."""
 
     @staticmethod
@@ -142,7 +141,7 @@ class ConvReluLinear(Function):
         return batch_as_tasks(info.batch_size, in_dims[:5], tensors, _RANKS, run), 0
 
 
-class ConvReluLinearGrad(Function):
+class ConvReluLinearGrad(Operator):
     """The gradients of ⟨g, result⟩ with respect to kernel, kernel_bias and weight."""
 
     @staticmethod

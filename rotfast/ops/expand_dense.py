@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import batch_as_tasks, call, in_float32, match_tasks, transformed
+from rotfast.ops.autograd import Operator, batch_as_tasks, call, in_float32, match_tasks, transformed
 from rotfast.reference.precision import autocast_is_on, own_dtype
 
 # Beyond this latent size transposing rows costs more than it saves over a library product (one core).
@@ -38,7 +37,7 @@ if backend.kernels_loaded:
         return g.new_empty([*tasks, g.shape[-1], v.shape[-1]])
 
 
-class ExpandDense(Function):
+class ExpandDense(Operator):
     """W[m] = Σ U[m,l] v[l]."""
 
     @staticmethod
@@ -63,7 +62,7 @@ class ExpandDense(Function):
         return batch_as_tasks(info.batch_size, in_dims, (U, v), (2, 1), ExpandDense.apply), 0
 
 
-class LatentGrad(Function):
+class LatentGrad(Operator):
     """gv[l] = Σ_m U[m,l] g[m], summed over tasks unless ``per_task``."""
 
     @staticmethod
@@ -94,7 +93,7 @@ class LatentGrad(Function):
         return batch_as_tasks(info.batch_size, in_dims[:2], (U, g), (2, 1), run), 0
 
 
-class SharingGrad(Function):
+class SharingGrad(Operator):
     """gU[m,l] = g[m] v[l], summed over tasks unless ``per_task``."""
 
     @staticmethod

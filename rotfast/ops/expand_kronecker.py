@@ -8,10 +8,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import batch_as_tasks, call, in_float32, recorded
+from rotfast.ops.autograd import Operator, batch_as_tasks, call, in_float32, recorded
 from rotfast.reference.precision import own_dtype
 
 _RANKS = (3, 2, 2, 2)
@@ -41,7 +40,7 @@ if backend.kernels_loaded:
         )
 
 
-class ExpandKronecker(Function):
+class ExpandKronecker(Operator):
     """W = (A ⊗ B ⊗ C) weight."""
 
     @staticmethod
@@ -62,7 +61,7 @@ class ExpandKronecker(Function):
         return batch_as_tasks(info.batch_size, in_dims, tensors, _RANKS, run), 0
 
 
-class ExpandKroneckerBackward(Function):
+class ExpandKroneckerBackward(Operator):
     """The gradient of ⟨g, W⟩ with respect to weight, A, B and C."""
 
     @staticmethod

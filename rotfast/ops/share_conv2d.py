@@ -13,11 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 from torch.nn import functional as F
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import batch_as_tasks, call, match_tasks
+from rotfast.ops.autograd import Operator, batch_as_tasks, call, match_tasks
 from rotfast.ops.expand_dense import expand_dense
 from rotfast.ops.expand_kronecker import (
     ExpandKronecker,
@@ -82,7 +81,7 @@ if backend.kernels_loaded:
         return g.new_empty(weight_shape)
 
 
-class DirectConv2d(Function):
+class DirectConv2d(Operator):
     """conv2d(x, W) + bias; each argument may carry a task dimension, bias only together with x or W."""
 
     @staticmethod
@@ -116,7 +115,7 @@ class DirectConv2d(Function):
         return batch_as_tasks(info.batch_size, in_dims[:3], tensors, (4, 4, 1), run), 0
 
 
-class ConvInputGrad(Function):
+class ConvInputGrad(Operator):
     """The gradient of ⟨g, conv2d(x, W)⟩ with respect to x, summed over tasks unless ``per_task``."""
 
     @staticmethod
@@ -152,7 +151,7 @@ class ConvInputGrad(Function):
         return batch_as_tasks(info.batch_size, in_dims[:2], (g, W), (4, 4), run, expand=(0,)), 0
 
 
-class ConvWeightGrad(Function):
+class ConvWeightGrad(Operator):
     """The gradient of ⟨g, conv2d(x, W)⟩ with respect to W, summed over tasks unless ``per_task``."""
 
     @staticmethod
@@ -188,7 +187,7 @@ class ConvWeightGrad(Function):
         return batch_as_tasks(info.batch_size, in_dims[:2], (x, g), (4, 4), run, expand=(1,)), 0
 
 
-class ShareConv2d(Function):
+class ShareConv2d(Operator):
     """conv2d(x, (A ⊗ B ⊗ C) weight) + bias in one Function; the kernel is generated again in backward."""
 
     @staticmethod

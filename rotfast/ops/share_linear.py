@@ -15,7 +15,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import batch_as_tasks, call, match_tasks
+from rotfast.ops.autograd import Operator, batch_as_tasks, call, match_tasks
 from rotfast.ops.expand_dense import ExpandDense, expand_dense, latent_grad, sharing_grad, why_not_compiled
 
 # From so many features and up to so many outputs the kernels beat the library's product (one core, AVX-512).
@@ -42,7 +42,7 @@ def _tasks(a: Tensor, b: Tensor, per_task: bool) -> list[int]:
     return [a.shape[0] if a.dim() > 2 else b.shape[0]] if per_task else []
 
 
-class Linear(Function):
+class Linear(Operator):
     """y[n,o] = Σ x[n,i] W[o,i]; x (N,I), W (O,I), either with a task dimension."""
 
     @staticmethod
@@ -67,7 +67,7 @@ class Linear(Function):
         return batch_as_tasks(info.batch_size, in_dims, (x, W), (2, 2), Linear.apply), 0
 
 
-class LinearInputGrad(Function):
+class LinearInputGrad(Operator):
     """gx = g W, summed over tasks unless ``per_task``."""
 
     @staticmethod
@@ -93,7 +93,7 @@ class LinearInputGrad(Function):
         return _vmap_grad(LinearInputGrad, info, in_dims, g, W, per_task)
 
 
-class LinearWeightGrad(Function):
+class LinearWeightGrad(Operator):
     """gW = gᵀ x, summed over tasks unless ``per_task``."""
 
     @staticmethod
@@ -142,7 +142,7 @@ def weight_grad(g: Tensor, x: Tensor, like: Tensor) -> Tensor:
     return match_tasks(call(LinearWeightGrad, g, x, per_task), like)
 
 
-class ShareLinear(Function):
+class ShareLinear(Operator):
     """y = x reshape(U v)ᵀ + bias in one Function; the weight is generated again in backward."""
 
     @staticmethod
