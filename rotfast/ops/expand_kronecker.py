@@ -135,7 +135,9 @@ def _products(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """By two matrix products with B ⊗ C written out where it is small, or by three, small factors first."""
     I, Q, K, L = *B.shape[-2:], *C.shape[-2:]  # noqa: E741
     if I * K <= _WRITTEN_OUT and Q * L <= _WRITTEN_OUT:
-        if B.dim() == 2 and C.dim() == 2:
+        if I == Q == 1:
+            BC = B * C
+        elif B.dim() == 2 and C.dim() == 2:
             BC = torch.kron(B, C)
         else:
             BC = (B[..., :, None, :, None] * C[..., None, :, None, :]).flatten(-2).flatten(-3, -2)
