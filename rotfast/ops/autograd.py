@@ -80,16 +80,6 @@ def batch_as_tasks(
     return run(*moved)
 
 
-def scalar_gradients(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-    """The gradients of a scalar function at ``inputs``, differentiable where gradients are recorded."""
-    if transformed():
-        return torch.func.grad(function, argnums=tuple(range(len(inputs))))(*inputs)
-    keep = torch.is_grad_enabled()
-    with torch.enable_grad():
-        aliases = [t.view_as(t) if keep and t.requires_grad else t.detach().requires_grad_() for t in inputs]
-        return torch.autograd.grad(function(*aliases), aliases, create_graph=keep)
-
-
 def match_tasks(tensor: Tensor, like: Tensor) -> Tensor:
     """Sum over tasks, or repeat for all tasks, so that the task dimension is that of ``like``."""
     if tensor.dim() > like.dim():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import Operator, batch_as_tasks, call, scalar_gradients
+from rotfast.ops.autograd import Operator, batch_as_tasks, call, match_tasks
 from rotfast.ops.share_conv2d import (
     ConvInputGrad,
     ConvWeightGrad,
@@ -25,7 +25,7 @@ from rotfast.ops.share_conv2d import (
     share_images,
     why_not_direct,
 )
-from rotfast.ops.share_linear import Linear, LinearWeightGrad, input_grad, library_linear
+from rotfast.ops.share_linear import Linear, LinearWeightGrad, input_grad, library_linear, weight_grad
 
 
 @dataclass(frozen=True)
@@ -164,20 +164,38 @@ class ConvReluLinearGrad(Operator):
         ctx.save_for_backward(*tensors)
 
     @staticmethod
-    def backward(ctx: Any, *directions: Tensor) -> tuple[Tensor | None, ...]:
-        geometry = ctx.geometry
-        d_kernel, d_bias, d_weight = directions
-        present = [t is not None for t in ctx.saved_tensors]
-
-        def change(*tensors: Tensor) -> Tensor:
-            """Of ⟨g, result⟩ when kernel, kernel_bias and weight move in the directions."""
-            g, x, kernel, *kernel_bias, weight = tensors
-            bias = kernel_bias[0] if kernel_bias else None
-            moved = _directional(x, kernel, bias, weight, d_kernel, d_bias, d_weight, geometry)
-            return (g * moved).sum()
-
-        gradients = iter(scalar_gradients(change, [t for t in ctx.saved_tensors if t is not None]))
-        return *(next(gradients) if p else None for p in present), None, None
+    def backward(ctx: Any, d_kernel: Tensor, d_bias: Tensor, d_weight: Tensor) -> tuple[Tensor | None, ...]:
+        """Of ⟨g, d⟩, d being the change of the result when kernel, kernel_bias and weight move by the d_*."""
+        g, x, kernel, kernel_bias, weight = ctx.saved_tensors
+        needs_g, needs_x, needs_kernel, needs_kernel_bias, needs_weight = ctx.needs_input_grad[:5]
+        geometry, x_tasks = ctx.geometry, x.dim() > 4
+        d_kernel_bias = None if kernel_bias is None else d_bias
+        images = share_images(x, kernel, kernel_bias)
+        activations = call(DirectConv2d, images, kernel, kernel_bias, geometry)
+        active = activations > 0
+        d_images = share_images(x, d_kernel, d_kernel_bias)
+        d_activations = call(DirectConv2d, d_images, d_kernel, d_kernel_bias, geometry) * active
+        d_features = d_activations.flatten(-3)
+        d_g: Tensor | None = None
+        if needs_g:
+            features = activations.relu().flatten(-3)
+            d_g = match_tasks(call(Linear, d_features, weight) + call(Linear, features, d_weight), g)
+        g_features = input_grad(g, d_weight, like=activations.flatten(-3))
+        g_activations = g_features.view_as(activations) * active
+        d_x: Tensor | None = None
+        if needs_x:
+            moved = input_grad(g, weight, like=d_features).view_as(d_activations) * active
+            d_x = call(ConvInputGrad, g_activations, kernel, x_tasks, geometry)
+            d_x = d_x + call(ConvInputGrad, moved, d_kernel, x_tasks, geometry)
+        return (
+            d_g,
+            d_x,
+            call(ConvWeightGrad, images, g_activations, kernel.dim() > 4, geometry) if needs_kernel else None,
+            bias_grad(g_activations, kernel_bias.dim()) if needs_kernel_bias else None,
+            weight_grad(g, d_features, like=weight) if needs_weight else None,
+            None,
+            None,
+        )
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, tuple[int, ...]]:
@@ -194,24 +212,6 @@ class ConvReluLinearGrad(Operator):
 
 def _steps(geometry: Geometry) -> tuple[Pair, Pair, Pair]:
     return geometry.stride, geometry.padding, geometry.dilation
-
-
-def _directional(
-    x: Tensor,
-    kernel: Tensor,
-    kernel_bias: Tensor | None,
-    weight: Tensor,
-    d_kernel: Tensor,
-    d_kernel_bias: Tensor,
-    d_weight: Tensor,
-    geometry: Geometry,
-) -> Tensor:
-    """The derivative of the result when kernel, kernel_bias and weight move in the directions d_*."""
-    d_bias = None if kernel_bias is None else d_kernel_bias
-    activations = call(DirectConv2d, share_images(x, kernel, kernel_bias), kernel, kernel_bias, geometry)
-    moved = call(DirectConv2d, share_images(x, d_kernel, d_bias), d_kernel, d_bias, geometry)
-    d_features = (moved * (activations > 0)).flatten(-3)
-    return call(Linear, d_features, weight) + call(Linear, activations.relu().flatten(-3), d_weight)
 
 
 def _composed(
