@@ -70,38 +70,54 @@ ROTFAST_INLINE void panel_product(
   for (int64_t r0 = 0; r0 < rows; r0 += kTileRows) {
     const T* a_tile = packed + r0 * depth;
     const int64_t row_count = rows - r0 < kTileRows ? rows - r0 : kTileRows;
+    // Vectors are filled through memory: GCC takes a vector made of a scalar apart before it knows the clone.
+    T start[kTileRows * V::size] = {};
+    if (bias != nullptr) {
+      for (int64_t e = 0; e < row_count * V::size; ++e) start[e] = bias[r0 + e / V::size];
+    }
     for (int64_t j = 0; j < columns; j += kTileColumns<T>) {
       typename V::type sums[kTileRows][kTileVectors];
+#pragma GCC unroll 4
       for (int64_t i = 0; i < kTileRows; ++i) {
-        const T start = bias != nullptr && i < row_count ? bias[r0 + i] : T(0);
-        for (int64_t v = 0; v < kTileVectors; ++v) sums[i][v] = start - typename V::type{};
+        sums[i][0] = sums[i][1] = sums[i][2] = V::load(start + i * V::size);
       }
       for (int64_t d = 0; d < depth; ++d) {
         const T* row = b + d * b_step + j;
         const typename V::type b0 = V::load(row), b1 = V::load(row + V::size),
                                b2 = V::load(row + 2 * V::size);
         const T* factors = a_tile + d * kTileRows;
+#pragma GCC unroll 4
         for (int64_t i = 0; i < kTileRows; ++i) {
           sums[i][0] += factors[i] * b0;
           sums[i][1] += factors[i] * b1;
           sums[i][2] += factors[i] * b2;
         }
       }
-      if (columns - j >= kTileColumns<T>) {
-        for (int64_t i = 0; i < row_count; ++i) {
+      const int64_t count = columns - j < kTileColumns<T> ? columns - j : kTileColumns<T>;
+      T* at = c + r0 * c_step + j;
+      if (count == kTileColumns<T>) {
+#pragma GCC unroll 4
+        for (int64_t i = 0; i < kTileRows; ++i, at += c_step) {
+          if (i >= row_count) continue;
+#pragma GCC unroll 3
           for (int64_t v = 0; v < kTileVectors; ++v) {
-            T* at = c + (r0 + i) * c_step + j + v * V::size;
-            V::store(at, accumulate ? V::load(at) + sums[i][v] : sums[i][v]);
+            T* place = at + v * V::size;
+            V::store(place, accumulate ? V::load(place) + sums[i][v] : sums[i][v]);
           }
         }
-      } else {
-        for (int64_t i = 0; i < row_count; ++i) {
-          T* at = c + (r0 + i) * c_step + j;
-          for (int64_t k = 0; k < columns - j; ++k) {
-            const T value = sums[i][k / V::size][k % V::size];
-            at[k] = accumulate ? at[k] + value : value;
-          }
+        continue;
+      }
+      T tail[kTileRows * kTileColumns<T>];
+#pragma GCC unroll 4
+      for (int64_t i = 0; i < kTileRows; ++i) {
+#pragma GCC unroll 3
+        for (int64_t v = 0; v < kTileVectors; ++v) {
+          V::store(tail + i * kTileColumns<T> + v * V::size, sums[i][v]);
         }
+      }
+      for (int64_t i = 0; i < row_count; ++i, at += c_step) {
+        const T* values = tail + i * kTileColumns<T>;
+        for (int64_t k = 0; k < count; ++k) at[k] = accumulate ? at[k] + values[k] : values[k];
       }
     }
   }
