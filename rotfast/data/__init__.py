@@ -4,7 +4,7 @@ from rotfast.data.digits import load_digits
 from rotfast.data.episodes import AngleEpisodes, Episode
 from rotfast.data.idx import read_idx
 from rotfast.data.mnist import load_mnist
-from rotfast.data.rotated import RotatedDataset, load_rmnist_task_data, rotate_images
+from rotfast.data.rotated import RotatedDataset, load_rmnist_task_data
 from rotfast.data.steering import GroupAction, steered_bank
 from rotfast.data.synthetic import PROBLEMS, SyntheticProblem, synthetic_problem
 
@@ -19,7 +19,6 @@ __all__ = [
     "load_mnist",
     "load_rmnist_task_data",
     "read_idx",
-    "rotate_images",
     "steered_bank",
     "synthetic_problem",
 ]

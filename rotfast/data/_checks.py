@@ -51,8 +51,3 @@ def check_angle_range(angle_range: tuple[float, float]) -> tuple[float, float]:
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise ValueError(f"angle_range must be finite (low, high) with low <= high, got {angle_range!r}")
     return float(low), float(high)
-
-
-def to_unit_float(images: Tensor) -> Tensor:
-    """uint8 0..255 to float32 0..1; floating-point images are taken as they are, as float32."""
-    return images / 255 if images.dtype == torch.uint8 else images.to(torch.float32)

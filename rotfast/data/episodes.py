@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from rotfast.data._checks import check_angles, check_images_labels, check_positive, to_unit_float
-from rotfast.data.rotated import rotate_images
+from rotfast.data._checks import check_angles, check_images_labels, check_positive
+from rotfast.data.rotated import turned
 
 __all__ = ["AngleEpisodes", "Episode"]
 
@@ -112,7 +112,7 @@ class AngleEpisodes:
         chosen = torch.stack(
             [torch.randperm(len(self.labels), generator=self.generator)[:size] for _ in range(len(angle))]
         )
-        flat = rotate_images(to_unit_float(self.images[chosen.flatten()]), angle.repeat_interleave(size))
+        flat = turned(self.images[chosen.flatten()], angle.repeat_interleave(size))
         x, y = flat.reshape(*chosen.shape, *flat.shape[1:]), self.labels[chosen]
         k = self.k_spt
         return Episode(x[:, :k], y[:, :k], x[:, k:], y[:, k:], angle, angle_index)

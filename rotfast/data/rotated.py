@@ -1,95 +1,24 @@
-"""Rotated image sets: the rotation, a map-style data set, and tasks cut from a loader."""
+"""Rotated image sets: a map-style data set, and tasks cut from a loader."""
 
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from rotfast.data._checks import (
-    check_angle_range,
-    check_angles,
-    check_images_labels,
-    check_positive,
-    to_unit_float,
-)
+from rotfast.data._checks import check_angle_range, check_angles, check_images_labels, check_positive
+from rotfast.functional import rotate
 
-__all__ = ["RotatedDataset", "load_rmnist_task_data", "rotate_images"]
+__all__ = ["RotatedDataset", "load_rmnist_task_data"]
 
 Task = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-def rotate_images(images: Tensor, angle: Tensor) -> Tensor:
-    """Rotate every image by its own angle, bilinearly, with zeros from outside.
-
-    Convention: degrees, positive = counter-clockwise as displayed, about ((W-1)/2, (H-1)/2) with pixel
-    centres at integer coordinates, canvas kept. On square images multiples of 90 equal torch.rot90 bit for
-    bit. Differentiable in ``images``.
-
-    Args:
-        images: floating point (N, H, W) or (N, C, H, W).
-        angle: (N,) degrees.
-
-    Returns:
-        Tensor of the shape and dtype of ``images``.
-
-    Raises:
-        TypeError: ``images`` is not floating point.
-        ValueError: wrong shape, or an angle that is not finite.
-
-    Example:
-        >>> image = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
-        >>> rotate_images(image, torch.tensor([90.0]))
-        tensor([[[2., 4.],
-                 [1., 3.]]])
-    """
-    if not images.is_floating_point():
-        raise TypeError(f"images must be floating point, got {images.dtype}")
-    if images.dim() not in (3, 4):
-        raise ValueError(f"images must be (N, H, W) or (N, C, H, W), got shape {tuple(images.shape)}")
-    if angle.shape != images.shape[:1]:
-        raise ValueError(f"angle must be ({images.shape[0]},), one per image, got shape {tuple(angle.shape)}")
-    if not angle.isfinite().all():
-        raise ValueError("angle must be finite, got nan or inf")
-    if images.dim() == 3:
-        return rotate_images(images.unsqueeze(1), angle).squeeze(1)
-    height, width = images.shape[-2:]
-    row, column = _source_coordinates(height, width, angle.to(images.device, torch.float64), images.dtype)
-    # With a border of zeros, one pixel before and two behind, every clamped position has its four neighbours.
-    row, column = row.clamp(-1, height), column.clamp(-1, width)
-    top, left = row.floor(), column.floor()
-    down, right = ((row - top).unsqueeze(1).to(images), (column - left).unsqueeze(1).to(images))
-    pixels = F.pad(images, (1, 2, 1, 2)).flatten(2)
-    stride = width + 3
-    index = ((top.long() + 1) * stride + left.long() + 1).unsqueeze(1).expand(-1, images.shape[1], -1)
-
-    def neighbours(offset: int) -> Tensor:
-        return pixels[..., offset:].gather(2, index)
-
-    upper = torch.lerp(neighbours(0), neighbours(1), right)
-    lower = torch.lerp(neighbours(stride), neighbours(stride + 1), right)
-    return torch.lerp(upper, lower, down).reshape(images.shape)
-
-
-def _source_coordinates(height: int, width: int, angle: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Where each output pixel comes from: row and column, each (N, H*W)."""
-    quarter = angle / 90
-    turns = quarter.round()
-    table = torch.tensor([1.0, 0.0, -1.0, 0.0], dtype=torch.float64, device=angle.device)
-    index = turns.remainder(4).long()
-    # cos and sin of a multiple of 90 in floating point are not exactly 0 and 1.
-    cos = torch.where(quarter == turns, table[index], angle.deg2rad().cos())
-    sin = torch.where(quarter == turns, table[(index - 1) % 4], angle.deg2rad().sin())
-    dtype = torch.promote_types(dtype, torch.float32)
-    cos, sin = cos.to(dtype).unsqueeze(1), sin.to(dtype).unsqueeze(1)
-    y, x = torch.meshgrid(
-        torch.arange(height, device=angle.device, dtype=dtype) - (height - 1) / 2,
-        torch.arange(width, device=angle.device, dtype=dtype) - (width - 1) / 2,
-        indexing="ij",
-    )
-    x, y = x.flatten(), y.flatten()
-    return x * sin + y * cos + (height - 1) / 2, x * cos - y * sin + (width - 1) / 2
+def turned(images: Tensor, angle: Tensor) -> Tensor:
+    """The images turned by one angle each, as float32, where uint8 counts as 0..1."""
+    if images.dtype == torch.uint8:
+        return rotate(images, angle, mean=0.0, std=1.0)
+    return rotate(images.to(torch.float32), angle)
 
 
 class RotatedDataset(Dataset[tuple[Tensor, int, float]]):
@@ -157,8 +86,8 @@ class RotatedDataset(Dataset[tuple[Tensor, int, float]]):
         """Items of a batch, rotated together; DataLoader calls it when it is there."""
         chosen = torch.tensor(indices)
         angle = self.angle[chosen]
-        rotated = rotate_images(to_unit_float(self.images[chosen]), angle)
-        return list(zip(rotated, self.labels[chosen].tolist(), angle.tolist(), strict=True))
+        images = turned(self.images[chosen], angle)
+        return list(zip(images, self.labels[chosen].tolist(), angle.tolist(), strict=True))
 
 
 def load_rmnist_task_data(

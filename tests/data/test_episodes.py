@@ -3,7 +3,8 @@ from dataclasses import fields
 import pytest
 import torch
 
-from rotfast.data import AngleEpisodes, Episode, rotate_images
+import rotfast
+from rotfast.data import AngleEpisodes, Episode
 
 ANGLES = [0.0, 9.0, 18.0, 27.0, 90.0]
 
@@ -39,8 +40,8 @@ def test_images_are_turned_by_the_angle_of_the_task():
     images, _ = source()
     episode = episodes().sample()
     for t in range(5):
-        expected = rotate_images(images[episode.y_qry[t]] / 255, episode.angle[t].expand(3))
-        assert torch.equal(episode.x_qry[t, :, 0], expected)
+        expected = rotfast.rotate(images[episode.y_qry[t], None] / 255, episode.angle[t].item())
+        torch.testing.assert_close(episode.x_qry[t], expected)
     assert episode.x_spt[4, :, 0, 0, 3].tolist() == [1.0, 1.0]  # 90 degrees: from the right edge to the top
 
 
