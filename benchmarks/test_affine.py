@@ -141,17 +141,17 @@ UINT8 = cases(
     build_uint8,
     UINT8_TOLERANCES,
 )
-GRADIENTS = [
-    case
+IMAGE_GRADIENT, ANGLE_GRADIENT = (
+    cases(f"rotate, {wrt} gradient", (*WAYS, "copy"), partial(build_gradient, wrt, False))
     for wrt in ("image", "angle")
-    for case in cases(f"rotate, {wrt} gradient", (*WAYS, "copy"), partial(build_gradient, wrt, False))
-]
-FORWARD_AND_GRADIENTS = [
-    case
+)
+FORWARD_AND_IMAGE_GRADIENT, FORWARD_AND_ANGLE_GRADIENT = (
+    cases(f"rotate, forward and {wrt} gradient", (*WAYS, *COMPILED), partial(build_gradient, wrt, True))
     for wrt in ("image", "angle")
-    for case in cases(
-        f"rotate, forward and {wrt} gradient", (*WAYS, *COMPILED), partial(build_gradient, wrt, True)
-    )
+)
+TWO_THREADS = [
+    on_two_threads(case, "rotate, two threads")
+    for case in (*FORWARD, *UINT8, *IMAGE_GRADIENT, *ANGLE_GRADIENT)
 ]
 
 
@@ -165,17 +165,27 @@ def test_uint8(case, contestant, compare):
     compare(case, contestant)
 
 
-@parametrize(GRADIENTS)
-def test_gradient(case, contestant, compare):
+@parametrize(IMAGE_GRADIENT)
+def test_image_gradient(case, contestant, compare):
     compare(case, contestant)
 
 
-@parametrize(FORWARD_AND_GRADIENTS)
-def test_forward_and_gradient(case, contestant, compare):
+@parametrize(ANGLE_GRADIENT)
+def test_angle_gradient(case, contestant, compare):
+    compare(case, contestant)
+
+
+@parametrize(FORWARD_AND_IMAGE_GRADIENT)
+def test_forward_and_image_gradient(case, contestant, compare):
+    compare(case, contestant)
+
+
+@parametrize(FORWARD_AND_ANGLE_GRADIENT)
+def test_forward_and_angle_gradient(case, contestant, compare):
     compare(case, contestant)
 
 
 @pytest.mark.skipif(os.cpu_count() == 1, reason="there is one core")
-@parametrize([on_two_threads(case, "rotate, two threads") for case in (*FORWARD, *UINT8, *GRADIENTS)])
+@parametrize(TWO_THREADS)
 def test_two_threads(case, contestant, compare):
     compare(case, contestant)
