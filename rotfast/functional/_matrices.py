@@ -38,6 +38,11 @@ def inverse_rotation(angle: Entry) -> Linear:
     return cos, -sin, sin, cos
 
 
+def rotation(angle: Entry, source: Point, target: Point, device: torch.device) -> Tensor:
+    """From the turned image back to the image: the point ``target`` comes from the point ``source``."""
+    return source_matrix(inverse_rotation(angle), source, target, device)
+
+
 def inverse_affine(angle: Entry, scale: Entry, shear: Point) -> Linear:
     """The inverse of rotation · scale · shear in y · shear in x, torchvision's order."""
     cos, sin = cos_sin(angle)

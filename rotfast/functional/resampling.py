@@ -89,8 +89,10 @@ def rotate(
         torch.Size([5, 8, 3, 32, 32])
     """
     samples = Samples(x)
-    linear = _matrices.inverse_rotation(samples.numbers("angle", angle))
-    matrix, size = _about_center(samples, linear, _NO_SHIFT, center, expand)
+    degrees = samples.numbers("angle", angle)
+    canvas = _matrices.canvas(_matrices.inverse_rotation(degrees), *x.shape[-2:]) if expand else None
+    source, target, size = _centers(samples, center, canvas)
+    matrix = _matrices.rotation(degrees, source, target, x.device)
     return _resample(ops.affine, samples, matrix, size, interpolation, padding_mode, fill, mean, std)
 
 
@@ -163,7 +165,10 @@ def affine(
             _check_scale(samples.numbers("scale", scale)),
             _check_shear(samples.points("shear", shear)),
         )
-        inverse, size = _about_center(samples, linear, samples.points("translate", translate), center, expand)
+        canvas = _matrices.canvas(linear, *x.shape[-2:]) if expand else None
+        source, (column, row), size = _centers(samples, center, canvas)
+        right, down = samples.points("translate", translate)
+        inverse = _matrices.source_matrix(linear, source, (column + right, row + down), x.device)
     else:
         _check_alone(angle=(angle, 0.0), translate=(translate, _NO_SHIFT), scale=(scale, 1.0),
                      shear=(shear, _NO_SHIFT), center=(center, None))  # fmt: skip
@@ -216,28 +221,18 @@ def perspective(
     return _resample(ops.perspective, samples, inverse, size, interpolation, padding_mode, fill, mean, std)
 
 
-def _about_center(
-    samples: Samples,
-    linear: _matrices.Linear,
-    shift: _matrices.Point,
-    center: Points | None,
-    expand: bool,
-) -> tuple[Tensor, tuple[int, int]]:
-    """The map from result to source about a centre, and the size of the result."""
-    x = samples.x
-    height, width = size = x.shape[-2], x.shape[-1]
-    middle: _matrices.Point = ((width - 1) / 2, (height - 1) / 2)
-    target = middle
-    if expand:
-        if center is not None:
-            raise ValueError(f"center must be None with expand=True, got {center!r}")
-        size = _matrices.canvas(linear, height, width)
-        target = ((size[1] - 1) / 2, (size[0] - 1) / 2)
-    elif center is not None:
-        middle = target = samples.points("center", center)
-    if shift is not _NO_SHIFT:
-        target = (target[0] + shift[0], target[1] + shift[1])
-    return _matrices.source_matrix(linear, middle, target, x.device), size
+def _centers(
+    samples: Samples, center: Points | None, canvas: tuple[int, int] | None
+) -> tuple[_matrices.Point, _matrices.Point, tuple[int, int]]:
+    """The point of the source that comes to which point of the result, and the size of the result."""
+    height, width = size = (samples.x.shape[-2], samples.x.shape[-1])
+    if center is None:
+        rows, columns = canvas or size
+        return ((width - 1) / 2, (height - 1) / 2), ((columns - 1) / 2, (rows - 1) / 2), (rows, columns)
+    if canvas is not None:
+        raise ValueError(f"center must be None with expand=True, got {center!r}")
+    point = samples.points("center", center)
+    return point, point, size
 
 
 def _from_matrix(samples: Samples, matrix: Tensor, expand: bool) -> tuple[Tensor, tuple[int, int]]:
@@ -247,7 +242,8 @@ def _from_matrix(samples: Samples, matrix: Tensor, expand: bool) -> tuple[Tensor
         _check_invertible(_matrices.singular(forward, _epsilon(matrix)))
     linear = _matrices.inverse_linear(forward)
     if expand:
-        return _about_center(samples, linear, _NO_SHIFT, None, expand)
+        source, target, size = _centers(samples, None, _matrices.canvas(linear, *samples.x.shape[-2:]))
+        return _matrices.source_matrix(linear, source, target, forward.device), size
     x, y = forward[..., 2].unbind(-1)
     size = (samples.x.shape[-2], samples.x.shape[-1])
     return _matrices.source_matrix(linear, (0.0, 0.0), (x, y), forward.device), size
