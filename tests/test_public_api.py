@@ -24,6 +24,7 @@ LAYERS = {
     "_checks": set(),
     "functional": {"_checks", "backend", "ops"},
     "nn": {"functional"},
+    "transforms": {"functional"},
     "models": {"functional", "nn"},  # functional: routing multiplies only a part of a layer's weights
     "meta": {"nn"},
     "data": {"functional"},
