@@ -4,13 +4,16 @@ Entries are Python floats where every parameter is a number, and float64 tensors
 """
 
 import math
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
 
+from rotfast import ops
+
 Entry: TypeAlias = float | Tensor
 Point: TypeAlias = tuple[Entry, Entry]
+_Numbers: TypeAlias = tuple[float, float]
 Linear: TypeAlias = tuple[Entry, Entry, Entry, Entry]
 
 # What torchvision's expand=True takes for an error of rounding, in pixels.
@@ -20,12 +23,7 @@ _SLACK = 1e-4
 def cos_sin(angle: Entry) -> tuple[Entry, Entry]:
     """Cosine and sine, exactly 0 and ±1 at multiples of 90, with the derivatives of cosine and sine."""
     if isinstance(angle, Tensor):
-        quarters = (angle.detach() / 90).round()
-        rest = (angle - 90 * quarters).deg2rad()
-        turn = quarters % 4
-        cos_turn, sin_turn = (turn - 2).abs() - 1, 1 - (turn - 1).abs()
-        cos, sin = rest.cos(), rest.sin()
-        return cos * cos_turn - sin * sin_turn, sin * cos_turn + cos * sin_turn
+        return ops.cos_sin(angle)
     quarter = round(angle / 90)
     radians = math.radians(angle - 90 * quarter)
     c, s = math.cos(radians), math.sin(radians)
@@ -40,6 +38,8 @@ def inverse_rotation(angle: Entry) -> Linear:
 
 def rotation(angle: Entry, source: Point, target: Point, device: torch.device) -> Tensor:
     """From the turned image back to the image: the point ``target`` comes from the point ``source``."""
+    if isinstance(angle, Tensor) and not any(isinstance(entry, Tensor) for entry in (*source, *target)):
+        return ops.rotation_matrix(angle, cast(_Numbers, source), cast(_Numbers, target))
     return source_matrix(inverse_rotation(angle), source, target, device)
 
 

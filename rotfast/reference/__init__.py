@@ -7,6 +7,7 @@ from rotfast.reference.expand_dense import expand_dense
 from rotfast.reference.expand_kronecker import expand_kronecker
 from rotfast.reference.perspective import perspective
 from rotfast.reference.rotate90 import rotate90, rotate90_all
+from rotfast.reference.rotation_matrix import cos_sin, rotation_matrix
 from rotfast.reference.share_conv2d import conv2d, share_conv2d, share_conv2d_full
 from rotfast.reference.share_linear import linear, share_linear
 
@@ -15,6 +16,7 @@ __all__ = [
     "affine_antialias",
     "conv2d",
     "conv_relu_linear",
+    "cos_sin",
     "expand_dense",
     "expand_kronecker",
     "linear",
@@ -23,6 +25,7 @@ __all__ = [
     "positions",
     "rotate90",
     "rotate90_all",
+    "rotation_matrix",
     "sample",
     "share_conv2d",
     "share_conv2d_full",

@@ -1,0 +1,42 @@
+"""rotation_matrix: the choice of backend, and the fake kernel of torch.ops.rotfast.rotation_matrix.
+
+Derivatives and vmap are those of the reference: what is recorded or transformed goes there.
+"""
+
+import torch
+from torch import Tensor
+
+from rotfast import backend, reference
+from rotfast.ops.autograd import recorded
+
+Point = tuple[float, float]
+# Asked once: torch.compile cannot follow the question.
+_ON_CUDA = backend.kernels_loaded and torch._C._dispatch_has_kernel_for_dispatch_key(
+    "rotfast::rotation_matrix", "CUDA"
+)
+
+if backend.kernels_loaded:
+
+    @torch.library.register_fake("rotfast::rotation_matrix")
+    def _fake(angle: Tensor, u: float, v: float, x: float, y: float) -> Tensor:
+        return angle.new_empty((*angle.shape, 2, 3))
+
+
+def _why_not_compiled(angle: Tensor) -> str | None:
+    if (reason := backend.why_not_compiled()) is not None:
+        return reason
+    if recorded(angle):
+        return "derivatives or transforms"
+    if angle.is_cpu or (angle.is_cuda and _ON_CUDA):
+        return None
+    return f"no kernel for {angle.device.type}"
+
+
+def rotation_matrix(angle: Tensor, source: Point, target: Point) -> Tensor:
+    """(..., 2, 3) for float64 angles (...): the turned image's point ``target`` comes from ``source``."""
+    reason = _why_not_compiled(angle)
+    if reason is not None:
+        backend.explain("rotation_matrix", "reference", reason)
+        return reference.rotation_matrix(angle, source, target)
+    backend.explain("rotation_matrix", angle.device.type, "compiled kernel")
+    return torch.ops.rotfast.rotation_matrix(angle, *source, *target)
