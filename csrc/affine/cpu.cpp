@@ -10,9 +10,10 @@ namespace rotfast {
 namespace {
 
 template <class Out, class T>
-Out stored(T value) {
+ROTFAST_INLINE Out stored(T value) {
   if constexpr (std::is_same_v<Out, uint8_t>) {
-    return uint8_t(std::min(std::max(std::rint(value), T(0)), T(255)));  // NaN becomes 0
+    value = value > 0 ? value : T(0);  // also where it is NaN
+    return uint8_t(int32_t(std::rint(value < 255 ? value : T(255))));
   } else {
     return Out(value);
   }
