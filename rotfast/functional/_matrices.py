@@ -46,9 +46,20 @@ def rotation(angle: Entry, source: Point, target: Point, device: torch.device) -
 def inverse_affine(angle: Entry, scale: Entry, shear: Point) -> Linear:
     """The inverse of rotation · scale · shear in y · shear in x, torchvision's order."""
     cos, sin = cos_sin(angle)
-    x, y = (_tan(degrees) for degrees in shear)
-    down, across = sin + y * cos, cos - y * sin
-    return (cos + x * down) / scale, (x * across - sin) / scale, down / scale, across / scale
+    linear: Linear = (cos, -sin, sin, cos)
+    if not all(_is_number(degrees, 0) for degrees in shear):
+        x, y = (_tan(degrees) for degrees in shear)
+        down, across = sin + y * cos, cos - y * sin
+        linear = (cos + x * down, x * across - sin, down, across)
+    if _is_number(scale, 1):
+        return linear
+    a, b, c, d = linear
+    return a / scale, b / scale, c / scale, d / scale
+
+
+def _is_number(entry: Entry, number: float) -> bool:
+    """Whether nothing is to be computed with an entry."""
+    return not isinstance(entry, Tensor) and entry == number
 
 
 def _tan(degrees: Entry) -> Entry:

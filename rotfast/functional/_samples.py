@@ -133,7 +133,9 @@ class Samples:
         words = [f"({', '.join(map(str, form))}{',' if len(form) == 1 else ''})" for form in forms]
         return f"{'of shape' if tail else 'a number or of shape'} {' or '.join(words)}"
 
-    def channel_values(self, name: str, value: float | Sequence[float] | Tensor) -> Tensor:
+    def channel_values(
+        self, name: str, value: float | Sequence[float] | Tensor, *, positive: bool = False
+    ) -> Tensor:
         """One number per channel, as float64 (C,)."""
         form = f"a number or {self.channels}, one per channel"
         if isinstance(value, Tensor):
@@ -142,13 +144,17 @@ class Samples:
             if value.shape not in ((), (self.channels,)):
                 raise ValueError(f"{name} must be {form}, got shape {tuple(value.shape)}")
             check_device(name, value, "x", self.x)
+            if positive and readable(value) and not (value > 0).all():
+                raise ValueError(f"{name} must be positive, got {value.tolist()}")
             return value.double().expand(self.channels)
         if isinstance(value, Real):
             values = [float(value)] * self.channels
         elif isinstance(value, Sequence) and len(value) == self.channels:
-            values = [float(entry) for entry in value]
+            values = [_number(name, entry, form, finite=False) for entry in value]
         else:
             raise ValueError(f"{name} must be {form}, got {value!r}")
+        if positive and not all(entry > 0 for entry in values):
+            raise ValueError(f"{name} must be positive, got {value!r}")
         return torch.tensor(values, dtype=torch.float64).to(self.x.device, non_blocking=True)
 
     def batch(self, value: Tensor, tail: int) -> Tensor:
@@ -170,11 +176,11 @@ class Samples:
         return y if len(self.lead) == 1 else y.unflatten(0, self.lead)
 
 
-def _number(name: str, value: object, form: str) -> float:
+def _number(name: str, value: object, form: str, *, finite: bool = True) -> float:
     if not isinstance(value, Real):
         raise TypeError(f"{name} must be {form}, got {type(value).__name__}")
     number = float(value)
-    if not abs(number) < math.inf:  # as math.isfinite, but torch.compile follows it
+    if finite and not abs(number) < math.inf:  # as math.isfinite, but torch.compile follows it
         raise ValueError(f"{name} must be finite, got {number}")
     return number
 

@@ -270,9 +270,7 @@ def _resample(
         background = samples.channel_values("fill", fill)
     if mean is not None or std is not None:
         mean = samples.channel_values("mean", 0.0 if mean is None else mean)
-        std = samples.channel_values("std", 1.0 if std is None else std)
-        if readable(std) and not (std > 0).all():
-            raise ValueError(f"std must be positive, got {std.tolist()}")
+        std = samples.channel_values("std", 1.0 if std is None else std, positive=True)
     elif x.dtype == torch.uint8:
         _check_bytes(samples, background)
     y = operator(

@@ -5,10 +5,10 @@ from rotfast.ops.conv_relu_linear import conv_relu_linear
 from rotfast.ops.expand_dense import expand_dense
 from rotfast.ops.expand_kronecker import expand_kronecker
 from rotfast.ops.rotate90 import rotate90, rotate90_all
-from rotfast.ops.rotation_matrix import rotation_matrix
+from rotfast.ops.rotation_matrix import cos_sin, rotation_matrix
 from rotfast.ops.share_conv2d import share_conv2d, share_conv2d_full
 from rotfast.ops.share_linear import share_linear
-from rotfast.reference import affine_antialias, cos_sin, perspective  # plain PyTorch is all they have
+from rotfast.reference import affine_antialias, perspective  # plain PyTorch is all they have
 
 __all__ = [
     "affine",

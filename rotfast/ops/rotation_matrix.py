@@ -40,3 +40,11 @@ def rotation_matrix(angle: Tensor, source: Point, target: Point) -> Tensor:
         return reference.rotation_matrix(angle, source, target)
     backend.explain("rotation_matrix", angle.device.type, "compiled kernel")
     return torch.ops.rotfast.rotation_matrix(angle, *source, *target)
+
+
+def cos_sin(angle: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of float64 degrees, exact at multiples of 90."""
+    if _why_not_compiled(angle) is not None:
+        return reference.cos_sin(angle)
+    matrix = torch.ops.rotfast.rotation_matrix(angle, 0.0, 0.0, 0.0, 0.0)
+    return matrix[..., 0, 0], matrix[..., 1, 0]
