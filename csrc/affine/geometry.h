@@ -261,21 +261,55 @@ ROTFAST_HOST_DEVICE Interval rows_within(const double* m, const Slab& u, const S
   return {int64_t(fmin(fmax(floor(low), 0.0), last)), int64_t(fmin(fmax(ceil(high) + 1, 0.0), last))};
 }
 
+// The weight with which a position sees a pixel, in all its copies.
+template <Interpolation kind, class T>
+ROTFAST_HOST_DEVICE T pixel_weight(int64_t pixel, double at, int order, int64_t size, Padding padding) {
+  const Taps<kind, T> taps(bounded(at, size, padding), order);
+  T weight = 0;
+  for (int tap = 0; tap < tap_count(kind); ++tap) {
+    if (source_index(taps.first + tap, size, padding) == pixel) weight += taps.weight[tap];
+  }
+  return weight;
+}
+
+// Several threads may share a gather: each one looks at every `step`-th row, from row `first` on.
+struct Share {
+  int64_t first, step;
+};
+
 // Sum over all outputs that see the source pixel (i, j): visit(X, Y, weight). Meant for one image and matrix.
 template <Interpolation kind, class T, class Visit>
 ROTFAST_HOST_DEVICE void gather(
-    const AffineShape& s, const double* m, Padding padding, Order order, int64_t j, int64_t i, Visit visit) {
+    const AffineShape& s,
+    const double* m,
+    Padding padding,
+    Order order,
+    int64_t j,
+    int64_t i,
+    Visit visit,
+    Share share = {0, 1}) {
   double low, high;
   position_range(m, 0, s.OH, s.OW, low, high);
   const Slabs columns(i, s.W, padding, reach(kind), low, high);
   position_range(m, 1, s.OH, s.OW, low, high);
   const Slabs rows(j, s.H, padding, reach(kind), low, high);
+  // Positions may be so far apart that a pixel has more copies among them than there are outputs.
+  if (double(rows.count()) * double(columns.count()) > double(s.OH) * double(s.OW)) {
+    for (int64_t Y = share.first; Y < s.OH; Y += share.step) {
+      for (int64_t X = 0; X < s.OW; ++X) {
+        const T weight = pixel_weight<kind, T>(i, position(m, 0, X, Y), order.u, s.W, padding) *
+                         pixel_weight<kind, T>(j, position(m, 1, X, Y), order.v, s.H, padding);
+        if (weight != 0) visit(X, Y, weight);
+      }
+    }
+    return;
+  }
   for (int64_t r = 0; r < rows.count(); ++r) {
     const Slab v = rows.slab(r);
     for (int64_t c = 0; c < columns.count(); ++c) {
       const Slab u = columns.slab(c);
       const Interval lines = rows_within(m, u, v, s.OH);
-      for (int64_t Y = lines.begin; Y < lines.end; ++Y) {
+      for (int64_t Y = lines.begin + share.first; Y < lines.end; Y += share.step) {
         const double start_u = m[1] * double(Y) + m[2], start_v = m[4] * double(Y) + m[5];
         Interval span = columns_within(m[0], start_u, u.low, u.high, {0, s.OW});
         span = columns_within(m[3], start_v, v.low, v.high, span);

@@ -189,6 +189,22 @@ def test_wild_positions_read_nothing_outside(shift: float, padding: str) -> None
         assert y.max() <= 1.5
 
 
+@pytest.mark.parametrize("padding", PADDING_MODES)
+@pytest.mark.parametrize("scale", [50.3, -1e7, 1e11, 1e200])
+def test_gradients_at_wild_scales(scale: float, padding: str) -> None:
+    x = torch.rand(1, 1, 5, 6, dtype=torch.float64)
+    matrix = torch.tensor([[[[scale, 0.0, 0.3], [0.0, 1.1, 0.2]]]], dtype=torch.float64)
+    for mode in INTERPOLATIONS:
+        pixels, same = (x.clone().requires_grad_() for _ in range(2))
+        y = resample(pixels, matrix, mode, padding, (4, 5))
+        expected = reference.affine(same, matrix, size=(4, 5), interpolation=mode, padding_mode=padding)
+        g = torch.rand_like(y)
+        for a, e in zip(
+            torch.autograd.grad(y, pixels, g), torch.autograd.grad(expected, same, g), strict=True
+        ):
+            assert_close(a, e)
+
+
 def case(
     mode: str, padding: str, size: tuple[int, int] = (3, 4)
 ) -> tuple[Callable[..., Tensor], list[Tensor]]:
