@@ -10,6 +10,7 @@ import logging
 import os
 
 import torch
+from torch import Tensor
 
 log = logging.getLogger("rotfast")
 
@@ -44,6 +45,19 @@ if not kernels_loaded and not reference_forced:
     log.warning("compiled kernels are missing, plain PyTorch is used instead: %s", extension_error)
 
 
+def _compiled_for_cuda() -> frozenset[str]:
+    """The operators with a CUDA kernel in the extension."""
+    return frozenset(
+        name.removeprefix("rotfast::")
+        for name in torch._C._dispatch_get_all_op_names()
+        if name.startswith("rotfast::") and torch._C._dispatch_has_kernel_for_dispatch_key(name, "CUDA")
+    )
+
+
+# Asked once: torch.compile cannot follow the question.
+_on_cuda = _compiled_for_cuda()
+
+
 def why_not_compiled() -> str | None:
     """Why no compiled kernel can run in this process, or None."""
     if reference_forced:
@@ -51,6 +65,15 @@ def why_not_compiled() -> str | None:
     if not kernels_loaded:
         return f"the extension rotfast._C did not load: {extension_error}"
     return None
+
+
+def why_no_kernel(operator: str, tensor: Tensor) -> str | None:
+    """Why no compiled kernel of an operator serves a tensor's device, or None."""
+    if (reason := why_not_compiled()) is not None:
+        return reason
+    if tensor.is_cpu or (tensor.is_cuda and operator in _on_cuda):
+        return None
+    return f"no kernel for {tensor.device.type}"
 
 
 @functools.lru_cache(maxsize=512)

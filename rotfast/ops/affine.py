@@ -238,15 +238,6 @@ def matrix_grad(g: Tensor, x: Tensor, matrix: Tensor, fill: Tensor | None, how: 
     return call(AffineMatrixGrad, g, x, matrix, fill, how)
 
 
-def why_not_compiled(x: Tensor) -> str | None:
-    """Why no kernel serves these images, or None."""
-    if (reason := backend.why_not_compiled()) is not None:
-        return reason
-    if x.is_cpu or (x.is_cuda and torch._C._dispatch_has_kernel_for_dispatch_key("rotfast::affine", "CUDA")):
-        return None
-    return f"no kernel for {x.device.type}"
-
-
 def affine(
     x: Tensor,
     matrix: Tensor,
@@ -262,8 +253,7 @@ def affine(
 
     x is (N, C, H, W), matrix (N, K, 2, 3) in float64; fill, mean and std are (C,).
     """
-    reason = why_not_compiled(x)
-    if reason is not None:
+    if (reason := backend.why_no_kernel("affine", x)) is not None:
         backend.explain("affine", "reference", reason)
         return reference.affine(
             x, matrix, fill, mean, std, size=size, interpolation=interpolation, padding_mode=padding_mode
@@ -272,5 +262,9 @@ def affine(
     code, padding = INTERPOLATIONS.index(interpolation), PADDING_MODES.index(padding_mode)
     if not recorded(x, matrix):
         return torch.ops.rotfast.affine(x, matrix, fill, mean, std, size, code, padding, (0, 0))
+    how = Sampling(code, padding, size)
+    if mean is None and std is None:
+        return Affine.apply(x, matrix, fill, how)
     image, outside = reference.normalize(x, fill, mean, std)
-    return Affine.apply(image, matrix, outside, Sampling(code, padding, size))
+    y = Affine.apply(image, matrix, outside, how)
+    return y if x.dtype == torch.uint8 else y.to(x.dtype)

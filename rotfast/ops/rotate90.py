@@ -85,20 +85,12 @@ class Rotate90All(Function):
         return y.unflatten(0, (-1, info.batch_size)), 1
 
 
-def _why_no_kernel(operator: str, x: Tensor) -> str | None:
-    if (reason := backend.why_not_compiled()) is not None:
-        return reason
-    if x.is_cpu or (x.is_cuda and torch._C._dispatch_has_kernel_for_dispatch_key(operator, "CUDA")):
-        return None
-    return f"no kernel for {x.device.type}"
-
-
 def rotate90(x: Tensor, k: Tensor) -> Tensor:
     """out[n] = torch.rot90(x[n], k[n], (-2, -1)); arguments are checked already.
 
     x is (N, C, H, W), k (N,) of int64 on the same device; k (N, K) turns each image K times: (N, K, C, H, W).
     """
-    if (reason := _why_no_kernel("rotfast::rotate90", x)) is not None:
+    if (reason := backend.why_no_kernel("rotate90", x)) is not None:
         backend.explain("rotate90", "reference", reason)
         return reference.rotate90(x, k)
     backend.explain("rotate90", x.device.type, "index permutation")
@@ -107,7 +99,7 @@ def rotate90(x: Tensor, k: Tensor) -> Tensor:
 
 def rotate90_all(x: Tensor) -> Tensor:
     """(4N, C, H, W): image n of x (N, C, H, H) turned q times at q N + n; arguments are checked already."""
-    if (reason := _why_no_kernel("rotfast::rotate90_all", x)) is not None:
+    if (reason := backend.why_no_kernel("rotate90_all", x)) is not None:
         backend.explain("rotate90_all", "reference", reason)
         return reference.rotate90_all(x)
     backend.explain("rotate90_all", x.device.type, "index permutation")

@@ -10,10 +10,6 @@ from rotfast import backend, reference
 from rotfast.ops.autograd import recorded
 
 Point = tuple[float, float]
-# Asked once: torch.compile cannot follow the question.
-_ON_CUDA = backend.kernels_loaded and torch._C._dispatch_has_kernel_for_dispatch_key(
-    "rotfast::rotation_matrix", "CUDA"
-)
 
 if backend.kernels_loaded:
 
@@ -23,13 +19,9 @@ if backend.kernels_loaded:
 
 
 def _why_not_compiled(angle: Tensor) -> str | None:
-    if (reason := backend.why_not_compiled()) is not None:
+    if (reason := backend.why_no_kernel("rotation_matrix", angle)) is not None:
         return reason
-    if recorded(angle):
-        return "derivatives or transforms"
-    if angle.is_cpu or (angle.is_cuda and _ON_CUDA):
-        return None
-    return f"no kernel for {angle.device.type}"
+    return "derivatives or transforms" if recorded(angle) else None
 
 
 def rotation_matrix(angle: Tensor, source: Point, target: Point) -> Tensor:

@@ -27,37 +27,36 @@ def affine(
     """
     image, outside = normalize(x, fill, mean, std)
     u, v = positions(matrix, size)
-    y = sample(widened(image), u, v, outside, interpolation=interpolation, padding_mode=padding_mode)
-    return finished(y, image)
+    y = sample(image, u, v, outside, interpolation=interpolation, padding_mode=padding_mode)
+    return finished(y, x, mean, std)
 
 
-def widened(image: Tensor) -> Tensor:
-    """The image in the dtype that it is computed in."""
-    return image if image.dtype in (torch.float32, torch.float64) else image.float()
-
-
-def finished(y: Tensor, image: Tensor) -> Tensor:
-    """Results (N, K, C, H, W) in the image's dtype, uint8 rounded half to even, and in its memory order."""
-    y = ordered_like(y, image)
-    return y.round().clamp(0, 255).to(torch.uint8) if image.dtype == torch.uint8 else y.to(image.dtype)
+def finished(y: Tensor, x: Tensor, mean: Tensor | None, std: Tensor | None) -> Tensor:
+    """Results (N, K, C, H, W) in the dtype and memory order x asks for; uint8 is rounded half to even."""
+    y = ordered_like(y, x)
+    if x.dtype != torch.uint8:
+        return y.to(x.dtype)
+    return y.round().clamp(0, 255).to(torch.uint8) if mean is None and std is None else y
 
 
 def normalize(
     x: Tensor, fill: Tensor | None, mean: Tensor | None, std: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Images and fill, (unit - mean) / std, uint8 images counting as 0..1; unchanged without mean and std."""
+    """Images in the dtype they are computed in, and fill: (unit - mean) / std, uint8 images counting as 0..1.
+
+    Values stay as they are without mean and std.
+    """
+    image = x.double() if x.dtype == torch.float64 else x.float()
     if mean is None and std is None:
-        return x, fill
-    dtype = torch.float32 if x.dtype == torch.uint8 else x.dtype
+        return image, fill
     unit = 255 if x.dtype == torch.uint8 else 1
-    wide = torch.promote_types(dtype, torch.float32)
-    image = x.to(wide) / unit
     outside = (torch.zeros(x.shape[1], dtype=torch.float64, device=x.device) if fill is None else fill) / unit
+    image = image / unit
     if mean is not None:
-        image, outside = image - mean.to(wide)[:, None, None], outside - mean
+        image, outside = image - mean.to(image.dtype)[:, None, None], outside - mean
     if std is not None:
-        image, outside = image / std.to(wide)[:, None, None], outside / std
-    return image.to(dtype), outside
+        image, outside = image / std.to(image.dtype)[:, None, None], outside / std
+    return image, outside
 
 
 def positions(matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from rotfast.reference.affine import bounded, finished, normalize, positions, weighted_sum, widened
+from rotfast.reference.affine import bounded, finished, normalize, positions, weighted_sum
 
 _REACH = {"bilinear": 1, "bicubic": 2}
 
@@ -34,8 +34,8 @@ def affine_antialias(
         # Such a kernel never reaches further than twice the image.
         near = bounded(position, extent, padding_mode, 2 * extent + 1)
         axes.append(_taps(near, step, interpolation))
-    y = weighted_sum(widened(image), axes[0], axes[1], outside, padding_mode)
-    return finished(y, image)
+    y = weighted_sum(image, axes[0], axes[1], outside, padding_mode)
+    return finished(y, x, mean, std)
 
 
 def _taps(position: Tensor, step: Tensor, interpolation: str) -> list[tuple[Tensor, Tensor]]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rotfast.reference.affine import finished, normalize, sample, widened
+from rotfast.reference.affine import finished, normalize, sample
 
 
 def perspective(
@@ -23,8 +23,8 @@ def perspective(
     """
     image, outside = normalize(x, fill, mean, std)
     u, v = _positions(matrix, size)
-    y = sample(widened(image), u, v, outside, interpolation=interpolation, padding_mode=padding_mode)
-    return finished(y, image)
+    y = sample(image, u, v, outside, interpolation=interpolation, padding_mode=padding_mode)
+    return finished(y, x, mean, std)
 
 
 def _positions(matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -418,3 +418,16 @@ def test_compiles_whole(recorded: bool) -> None:
         actual = torch.autograd.grad(compiled(x, matrix).sum(), [x, matrix])
         for a, e in zip(actual, torch.autograd.grad(run(x, matrix).sum(), [x, matrix]), strict=True):
             torch.testing.assert_close(a, e, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+def test_normalized_half_types_are_rounded_once(dtype: torch.dtype) -> None:
+    x = torch.rand(2, 1, 20, 20).to(dtype)
+    mean, std = torch.tensor([[0.45], [0.225]], dtype=torch.float64)
+    matrix = matrices(2, 1, (20, 20), (20, 20))
+    plain = resample(x, matrix, size=(20, 20), mean=mean, std=std)
+    recorded = resample(x.requires_grad_(), matrix, size=(20, 20), mean=mean, std=std)
+    wide = resample(x.detach().double(), matrix, size=(20, 20), mean=mean, std=std)
+    for y in (plain, recorded):
+        assert y.dtype == dtype
+        assert ((y.double() - wide).abs() <= 0.51 * torch.finfo(dtype).eps * (wide.abs() + 1e-3)).all()
