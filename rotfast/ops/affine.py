@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import call, recorded
+from rotfast.ops.autograd import Operator, call, recorded
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 PADDING_MODES = ("constant", "border", "reflection")
@@ -69,7 +68,7 @@ if backend.kernels_loaded:
         return matrix.new_empty(matrix.shape)
 
 
-class Affine(Function):
+class Affine(Operator):
     """S_ab of images x (N,C,H,W) under matrices (N,K,2,3): (N,K,C,OH,OW)."""
 
     @staticmethod
@@ -113,7 +112,7 @@ class Affine(Function):
         return y.unflatten(0, (batch, -1)), 0
 
 
-class AffineImageGrad(Function):
+class AffineImageGrad(Operator):
     """The adjoint of S_ab: g (N,K,C,OH,OW) back to (N,C,H,W), summed over K."""
 
     @staticmethod
@@ -150,7 +149,7 @@ class AffineImageGrad(Function):
         return gx.unflatten(0, (batch, -1)), 0
 
 
-class AffineMatrixGrad(Function):
+class AffineMatrixGrad(Operator):
     """The gradient of ⟨g, S_ab x⟩ in the matrix, (N,K,2,3), from g (N,K,C,OH,OW) and x (N,C,H,W)."""
 
     @staticmethod

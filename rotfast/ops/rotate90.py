@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import call
+from rotfast.ops.autograd import Operator, call
 
 if backend.kernels_loaded:
 
@@ -32,7 +31,7 @@ def _new_images(x: Tensor, leading: Sequence[int]) -> Tensor:
     return x.new_empty([*leading, C, H, W])
 
 
-class Rotate90(Function):
+class Rotate90(Operator):
     """Images x (N,C,H,W) turned k (N,) times, or, with k (N,K), each K times: (N,K,C,H,W)."""
 
     @staticmethod
@@ -62,7 +61,7 @@ class Rotate90(Function):
         return y.unflatten(0, (batch, -1)), 0
 
 
-class Rotate90All(Function):
+class Rotate90All(Operator):
     """All four turns of square images x (N,C,H,W): (4N,C,H,W), image n turned q times at q N + n."""
 
     @staticmethod
