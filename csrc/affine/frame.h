@@ -62,10 +62,10 @@ struct Eight {
     typedef uint64_t Longs __attribute__((vector_size(16)));
     uint64_t eight;
     std::memcpy(&eight, from, sizeof eight);
-    const Bytes order{0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23};
-    const Shorts shorts = (Shorts)__builtin_shuffle((Bytes)Longs{eight, 0}, Bytes{}, order);
-    const Shorts low = __builtin_shuffle(shorts, Shorts{}, Shorts{0, 8, 1, 9, 2, 10, 3, 11});
-    const Shorts high = __builtin_shuffle(shorts, Shorts{}, Shorts{4, 12, 5, 13, 6, 14, 7, 15});
+    const Shorts shorts = (Shorts)__builtin_shufflevector(
+        (Bytes)Longs{eight, 0}, Bytes{}, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const Shorts low = __builtin_shufflevector(shorts, Shorts{}, 0, 8, 1, 9, 2, 10, 3, 11);
+    const Shorts high = __builtin_shufflevector(shorts, Shorts{}, 4, 12, 5, 13, 6, 14, 7, 15);
     part[0] = __builtin_convertvector((Words)low, Part);
     part[1] = __builtin_convertvector((Words)high, Part);
   }

@@ -77,12 +77,12 @@ struct FixedPositions {
   }
   ROTFAST_INLINE Ints8 whole(const Ints8& last) const {
     const Ints8 zero{};
-    Ints8 cell = __builtin_shuffle((Ints8)even, (Ints8)odd, Ints8{1, 3, 9, 11, 5, 7, 13, 15});
+    Ints8 cell = __builtin_shufflevector((Ints8)even, (Ints8)odd, 1, 3, 9, 11, 5, 7, 13, 15);
     cell = cell < zero ? zero : cell;
     return cell > last ? last : cell;
   }
   ROTFAST_INLINE Floats fraction() const {
-    const Ints8 bits = __builtin_shuffle((Ints8)even, (Ints8)odd, Ints8{0, 2, 8, 10, 4, 6, 12, 14});
+    const Ints8 bits = __builtin_shufflevector((Ints8)even, (Ints8)odd, 0, 2, 8, 10, 4, 6, 12, 14);
     return __builtin_convertvector((Ints8)((Unsigned)bits >> 8), Floats) * 0x1p-24f;
   }
 };
