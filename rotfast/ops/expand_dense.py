@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 from rotfast import backend, reference
+from rotfast.ops import triton
 from rotfast.ops.autograd import Operator, batch_as_tasks, call, in_float32, match_tasks, transformed
 from rotfast.reference.precision import autocast_is_on, own_dtype
 
 # Beyond this latent size transposing rows costs more than it saves over a library product (one core).
 _LATENT_LIMIT = 8
+# Up to this latent size a tile of whole rows fits the registers of a GPU; not measured.
+_CUDA_LATENT_LIMIT = 32
 # Up to this size of U the call itself dominates, and torch's own matrix product has less overhead than a
 # Function, above all inside torch.func transforms.
 _SMALL = 1 << 16
@@ -142,12 +145,13 @@ def why_not_compiled(U: Tensor) -> str | None:
         return reason
     if U.shape[-2] * U.shape[-1] <= _SMALL:
         return "small: torch's matrix product has less overhead"
-    if not U.is_cpu:
-        return f"no compiled kernel for {U.device.type}"
+    if not U.is_cpu and (reason := triton.why_not(U)) is not None:
+        return reason
     if U.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
         return f"no compiled kernel for {U.dtype}"
-    if U.shape[-1] > _LATENT_LIMIT:
-        return f"latent size above {_LATENT_LIMIT}"
+    limit = _LATENT_LIMIT if U.is_cpu else _CUDA_LATENT_LIMIT
+    if U.shape[-1] > limit:
+        return f"latent size above {limit}"
     return None
 
 
@@ -163,6 +167,9 @@ def expand_dense(U: Tensor, v: Tensor) -> Tensor:
             return _product(U, v)
         with own_dtype(U):
             return _product(U, v)
+    if not U.is_cpu:
+        backend.explain("expand_dense", "Triton", "compiled kernel")
+        return call(ExpandDense, U, v)
     backend.explain("expand_dense", "cpu", "compiled kernel")
     if in_float32(U):
         return call(ExpandDense, U.float(), v.float()).to(U.dtype)

@@ -1,0 +1,85 @@
+"""Which CUDA tensors the Triton kernels are chosen for. Fake tensors need no GPU and no Triton."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from rotfast import backend, ops
+from rotfast.ops import triton
+
+pytestmark = pytest.mark.skipif(backend.why_not_compiled() is not None, reason="needs the compiled extension")
+
+
+@pytest.fixture
+def choices(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str, str]]]:
+    """What `backend.explain` hears of calls with fake tensors on a GPU with Triton."""
+    heard: list[tuple[str, str, str]] = []
+    monkeypatch.setattr(backend, "explain", lambda *choice: heard.append(choice))
+    monkeypatch.setattr(triton, "absent", None)
+    monkeypatch.setattr(triton, "_capability", lambda device: (8, 0))
+    with FakeTensorMode():
+        yield heard
+
+
+def fake(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device="cuda")  # a gradient would need the device
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_expand_dense(dtype: torch.dtype, choices: list[tuple[str, str, str]]) -> None:
+    W = ops.expand_dense(fake(30000, 3, dtype=dtype), fake(5, 3, dtype=dtype))
+    assert (W.shape, W.dtype, W.device.type) == ((5, 30000), dtype, "cuda")
+    assert choices == [("expand_dense", "Triton", "compiled kernel")]
+
+
+def test_expand_dense_leaves_wide_and_small_matrices_to_torch(choices: list[tuple[str, str, str]]) -> None:
+    ops.expand_dense(fake(3000, 33), fake(33))
+    ops.expand_dense(fake(100, 3), fake(3))
+    assert choices == [
+        ("expand_dense", "torch's product", "latent size above 32"),
+        ("expand_dense", "torch's product", "small: torch's matrix product has less overhead"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("absent", "capability", "reason"),
+    [
+        ("Triton is not installed", (9, 0), "no Triton kernel: Triton is not installed"),
+        (None, (7, 5), "Triton kernels need compute capability 8.0"),
+    ],
+)
+def test_reasons_against_every_kernel(
+    absent: str | None,
+    capability: tuple[int, int],
+    reason: str,
+    choices: list[tuple[str, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(triton, "absent", absent)
+    monkeypatch.setattr(triton, "_capability", lambda device: capability)
+    ops.expand_dense(fake(30000, 3), fake(3))
+    assert choices == [("expand_dense", "torch's product", reason)]
+
+
+@pytest.mark.skipif(triton.absent is None, reason="registered already")
+def test_registration_covers_the_operators() -> None:
+    def registered() -> list[str]:
+        has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+        return [name for name in triton.OPERATORS if has_kernel(f"rotfast::{name}", "CUDA")]
+
+    assert registered() == []
+    library = torch.library.Library("rotfast", "IMPL", "CUDA")
+    try:
+        triton.register(library)
+        assert registered() == list(triton.OPERATORS)
+    finally:
+        library._destroy()
+
+
+def test_a_registered_operator_imports_its_launcher(device: torch.device) -> None:
+    pytest.importorskip("triton")
+    U, v = torch.randn(7, 3, device=device), torch.randn(3, device=device)
+    torch.testing.assert_close(triton._launch("expand_dense")(U, v), U @ v)
