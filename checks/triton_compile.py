@@ -1,7 +1,7 @@
 """Compiles the Triton kernels for sm_80 and sm_90 without a GPU, as their launchers launch them.
 
-Fails on stack or local memory (spilled registers), on more shared memory than a program can have, and where registers or shared memory differ from the table
-in benchmarks/results/kernels/triton.json. ``--write`` writes the table.
+Fails on stack or local memory (spilled registers), on more shared memory than a program can have, and where
+registers or shared memory differ from benchmarks/results/kernels/triton.json, which ``--write`` renews.
 """
 
 import argparse
