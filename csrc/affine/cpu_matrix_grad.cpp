@@ -82,14 +82,6 @@ struct SlopeSums {
   typename V::type u{}, v{}, u_X{}, v_X{};
   Wide sums[6] = {};
 
-  ROTFAST_INLINE void add(
-      const typename V::type& slope_u, const typename V::type& slope_v, typename V::type X) {
-    u += slope_u;
-    v += slope_v;
-    u_X += slope_u * X;
-    v_X += slope_v * X;
-  }
-
   // X were counted from `begin`.
   ROTFAST_INLINE void end_row(int64_t begin, int64_t Y) {
     const Wide wide_u = __builtin_convertvector(u, Wide), wide_v = __builtin_convertvector(v, Wide);
@@ -103,43 +95,38 @@ struct SlopeSums {
   }
 };
 
-// One row of all channels: frames and gradients of the channels lie `frame_size` and `grad_step` apart.
+// Slopes of a channel at the positions of a row, times its gradients, which are readable up to a multiple of
+// Rows::kStep.
 template <class T>
-ROTFAST_INLINE void add_row(
-    const AffineShape& s,
-    Padding padding,
-    const Rows<T>& rows,
-    const T* frames,
-    const T* grads,
-    int64_t grad_step,
-    int64_t Y,
-    SlopeSums<T>& sums) {
+ROTFAST_INLINE void add_slopes(
+    Padding padding, const Rows<T>& rows, const T* frame, int64_t stride, const T* grad, SlopeSums<T>& sums) {
   using V = Vector<T>;
-  const int64_t count = rows.end - rows.begin, stride = frame_stride(s), size = frame_size(s);
-  typename V::type X;
+  const int64_t count = rows.end - rows.begin;
+  const int32_t* cells = rows.cell.data();
+  const T *us = rows.u.data(), *vs = rows.v.data(), *below = frame + stride;
+  const typename V::type zero{};
+  typename V::type X, sum_u = sums.u, sum_v = sums.v, sum_u_X = sums.u_X, sum_v_X = sums.v_X;
   for (int64_t k = 0; k < V::size; ++k) X[k] = T(k);
   for (int64_t i = 0; i < count; i += V::size, X += T(V::size)) {
-    const int32_t* cell = rows.cell.data() + i;
-    const auto t = V::load(rows.u.data() + i), r = V::load(rows.v.data() + i);
-    typename V::type slope_u{}, slope_v{};
-    for (int64_t c = 0; c < s.C; ++c) {
-      const T* plane = frames + c * size;
-      const Neighbours<T> upper(plane, cell), lower(plane + stride, cell);
-      const auto g = V::load(grads + c * grad_step + i);
-      const auto across = upper.right - upper.left, down = lower.left - upper.left;
-      const auto twist = (lower.right - lower.left) - across;
-      slope_u += g * (across + r * twist);
-      slope_v += g * (down + t * twist);
-    }
+    const Neighbours<T> upper(frame, cells + i), lower(below, cells + i);
+    const auto across = upper.right - upper.left, down = lower.left - upper.left;
+    const auto twist = (lower.right - lower.left) - across;
+    auto g = V::load(grad + i);
+    g = X < T(count) ? g : zero;
+    auto slope_u = g * (across + V::load(vs + i) * twist), slope_v = g * (down + V::load(us + i) * twist);
     if (padding == Padding::reflection) {
       slope_u *= V::load(rows.sign_u.data() + i);
       slope_v *= V::load(rows.sign_v.data() + i);
     }
-    const auto inside = X < T(count);
-    const typename V::type zero{};
-    sums.add(inside ? slope_u : zero, inside ? slope_v : zero, X);
+    sum_u += slope_u;
+    sum_v += slope_v;
+    sum_u_X += slope_u * X;
+    sum_v_X += slope_v * X;
   }
-  sums.end_row(rows.begin, Y);
+  sums.u = sum_u;
+  sums.v = sum_v;
+  sums.u_X = sum_u_X;
+  sums.v_X = sum_v_X;
 }
 
 // Bilinear slopes for matrices of images, numbered through.
@@ -155,10 +142,10 @@ ROTFAST_CLONES void bilinear_units(
     int64_t begin_unit,
     int64_t end_unit) {
   using T = Accumulator<S>;
-  const int64_t plane = s.OH * s.OW, room = s.OW + Rows<T>::kStep;
+  const int64_t plane = s.OH * s.OW;
   const S* g_end = g + s.N * s.K * s.C * plane;
   Rows<T> rows(s, padding, -1, 1);
-  std::vector<T> frames(s.C * frame_size(s)), copies(s.C * room);
+  std::vector<T> frames(s.C * frame_size(s)), copy(s.OW + Rows<T>::kStep);
   int64_t framed = -1;
   for (int64_t unit = begin_unit; unit < end_unit; ++unit) {
     const int64_t n = unit / s.K;
@@ -173,19 +160,12 @@ ROTFAST_CLONES void bilinear_units(
     SlopeSums<T> sums;
     for (int64_t Y = 0; Y < s.OH; ++Y) {
       rows.look(Y);
-      const S* row = g + unit * s.C * plane + Y * s.OW + rows.begin;
-      const int64_t count = rows.end - rows.begin;
-      bool direct = false;
-      if constexpr (std::is_same_v<S, T>) {
-        direct = g_end - row >= (s.C - 1) * plane + count + Rows<T>::kStep;
-        if (direct) add_row(s, padding, rows, frames.data(), row, plane, Y, sums);
+      for (int64_t c = 0; c < s.C; ++c) {
+        const S* row = g + (unit * s.C + c) * plane + Y * s.OW + rows.begin;
+        const T* grad = readable(row, rows.end - rows.begin, g_end, copy.data());
+        add_slopes(padding, rows, frames.data() + c * frame_size(s), frame_stride(s), grad, sums);
       }
-      if (!direct) {
-        for (int64_t c = 0; c < s.C; ++c) {
-          for (int64_t i = 0; i < count; ++i) copies[c * room + i] = T(row[c * plane + i]);
-        }
-        add_row(s, padding, rows, frames.data(), copies.data(), room, Y, sums);
-      }
+      sums.end_row(rows.begin, Y);
     }
     for (int e = 0; e < 6; ++e) {
       double total = 0;
