@@ -39,14 +39,9 @@ struct Cells {
     T corner[4];
   };
 
-  Cells(const AffineShape& s, int64_t channels)
-      : frame(frame_size(s) + 4),
-        cells(channels * frame),
-        grad(s.OW + Rows<T>::kStep),
-        line(s.W + 4),
-        below(s.W + 4) {}
+  Cells(const AffineShape& s, const Frame& frame, int64_t channels)
+      : cells(channels * frame.numel()), grad(s.OW + Rows<T>::kStep), line(s.W + 4), below(s.W + 4) {}
 
-  int64_t frame;
   std::vector<Cell> cells;  // zero between images
   std::vector<T> grad;      // a row of the incoming gradient
   std::vector<T> line, below;
@@ -83,12 +78,11 @@ ROTFAST_INLINE void scatter_whole(const Rows<T>& rows, int64_t stride, const T* 
 
 // The pixels of an image from its cells, which become zero.
 template <class T, class S>
-ROTFAST_INLINE void collect(const AffineShape& s, T* cells, T* line, T* below, S* gx) {
+ROTFAST_INLINE void collect(const Frame& frame, T* cells, T* line, T* below, S* gx) {
   using Q = Quad<T>;
-  const int64_t stride = frame_stride(s);
   const typename Q::type zero{};
-  for (int64_t j = -1; j < s.H; ++j) {
-    T* cell = cells + 4 * ((j + kFrame) * stride + kFrame - 1);
+  for (int64_t j = -1; j < frame.H; ++j) {
+    T* cell = cells + 4 * ((j + kFrame) * frame.row + kFrame - 1);
     typename Q::type right_before{}, below_right_before{};
     // Pixel i from cells i - 1 (its right corners) and i (its left ones).
     const auto first = Q::load(cell);
@@ -96,7 +90,7 @@ ROTFAST_INLINE void collect(const AffineShape& s, T* cells, T* line, T* below, S
     below_right_before[3] = first[3];
     Q::store(cell, zero);
     cell += 4;
-    for (int64_t i = 0; i < s.W; i += 4, cell += 16) {
+    for (int64_t i = 0; i < frame.W; i += 4, cell += 16) {
       auto left = Q::load(cell), right = Q::load(cell + 4), below_left = Q::load(cell + 8),
            below_right = Q::load(cell + 12);
       for (int64_t k = 0; k < 4; ++k) Q::store(cell + 4 * k, zero);
@@ -108,7 +102,7 @@ ROTFAST_INLINE void collect(const AffineShape& s, T* cells, T* line, T* below, S
       below_right_before = below_right;
     }
     if (j >= 0) {
-      for (int64_t i = 0; i < s.W; ++i) gx[j * s.W + i] = S(line[i]);
+      for (int64_t i = 0; i < frame.W; ++i) gx[j * frame.W + i] = S(line[i]);
     }
   }
 }
@@ -128,8 +122,10 @@ ROTFAST_CLONES void scatter_units(
   const int64_t groups = (s.C + group - 1) / group, plane = s.OH * s.OW;
   const bool nearest = options.interpolation == Interpolation::nearest;
   const S* g_end = g + s.N * s.K * s.C * plane;
-  Rows<T> rows(s, options.padding, 0, 4);
-  Cells<T> scratch(s, group);
+  const Frame frame = rows_frame(s);
+  Rows<T> rows(s, frame, options.padding, 0, 4);
+  Cells<T> scratch(s, frame, group);
+  const int64_t ahead = std::min(s.C * plane, kAhead);
   for (int64_t unit = begin_unit; unit < end_unit; ++unit) {
     const int64_t n = unit / groups, first = unit % groups * group;
     const int64_t channels = std::min(group, s.C - first);
@@ -141,10 +137,10 @@ ROTFAST_CLONES void scatter_units(
         rows.look(Y);
         for (int64_t c = 0; c < channels; ++c) {
           const S* row = g + ((n * s.K + k) * s.C + first + c) * plane + Y * s.OW + rows.begin;
-          const T* grad = readable(row, rows.end - rows.begin, g_end, scratch.grad.data());
-          T* cells = scratch.cells[c * scratch.frame].corner;
+          const T* grad = readable(row, rows.end - rows.begin, g_end, ahead, scratch.grad.data());
+          T* cells = scratch.cells[c * frame.numel()].corner;
           if (whole) {
-            scatter_whole(rows, frame_stride(s), grad, cells);
+            scatter_whole(rows, frame.row, grad, cells);
           } else {
             scatter(rows, grad, cells);
           }
@@ -153,7 +149,7 @@ ROTFAST_CLONES void scatter_units(
     }
     for (int64_t c = 0; c < channels; ++c) {
       collect(
-          s, scratch.cells[c * scratch.frame].corner, scratch.line.data(), scratch.below.data(),
+          frame, scratch.cells[c * frame.numel()].corner, scratch.line.data(), scratch.below.data(),
           gx + (n * s.C + first + c) * s.H * s.W);
     }
   }
@@ -164,7 +160,7 @@ constexpr int64_t kCellBytes = 1 << 18;  // of the frames that a thread works on
 // Whether nothing but adding weighted pixels is asked for.
 bool can_scatter(const AffineShape& s, const AffineOptions& options) {
   return options.order.u == 0 && options.order.v == 0 && options.interpolation != Interpolation::bicubic &&
-         frame_size(s) < (int64_t(1) << 29);
+         rows_frame(s).numel() < (int64_t(1) << 29);
 }
 
 }  // namespace
@@ -186,7 +182,7 @@ Tensor affine_image_grad(
     const stored_t* grad = data<stored_t>(g);
     stored_t* result = mutable_data<stored_t>(gx);
     if (can_scatter(s, options)) {
-      const int64_t cells = kCellBytes / int64_t(4 * sizeof(Accumulator<stored_t>)) / frame_size(s);
+      const int64_t cells = kCellBytes / int64_t(4 * sizeof(Accumulator<stored_t>)) / rows_frame(s).numel();
       const int64_t group = std::max(std::min(cells, s.C), int64_t(1));
       const int64_t grain = 1 + 20000 / (group * s.K * s.OH * s.OW + group * s.H * s.W + 1);
       torch::stable::parallel_for(

@@ -1,9 +1,10 @@
 // The gradient of the resampling in its matrices on the CPU. Every matrix is one thread's, so the result does
 // not depend on their number.
-#include <cstring>
+#include <algorithm>
+#include <memory>
 
+#include "affine/combine.h"
 #include "affine/gradients.h"
-#include "affine/neighbours.h"
 #include "affine/rows.h"
 
 namespace rotfast {
@@ -53,27 +54,6 @@ void matrix_grad_image(
   }
 }
 
-// A plane with what extends it.
-template <class S, class T>
-ROTFAST_INLINE void frame_plane(const AffineShape& s, Padding padding, const S* x, T fill, T* frame) {
-  const int64_t stride = frame_stride(s);
-  for (int64_t j = -kFrame; j < s.H + kFrame; ++j) {
-    T* row = frame + (j + kFrame) * stride;
-    const int64_t from = source_index(j, s.H, padding);
-    if (from < 0) {
-      for (int64_t i = 0; i < stride; ++i) row[i] = fill;
-      continue;
-    }
-    const S* pixels = x + from * s.W;
-    for (int64_t i = 0; i < s.W; ++i) row[kFrame + i] = T(pixels[i]);
-    for (int64_t i = 1; i <= kFrame; ++i) {
-      const int64_t left = source_index(-i, s.W, padding), right = source_index(s.W - 1 + i, s.W, padding);
-      row[kFrame - i] = left < 0 ? fill : T(pixels[left]);
-      row[kFrame + s.W - 1 + i] = right < 0 ? fill : T(pixels[right]);
-    }
-  }
-}
-
 // Sums over an output row, and over rows: of slopes along columns and rows, and of these times X and Y.
 template <class T>
 struct SlopeSums {
@@ -92,6 +72,13 @@ struct SlopeSums {
     sums[4] += wide_v * double(Y);
     sums[5] += wide_v;
     u = v = u_X = v_X = typename V::type{};
+  }
+
+  ROTFAST_INLINE double total(int entry) const {
+    double lanes[V::size], sum = 0;
+    std::memcpy(lanes, sums + entry, sizeof lanes);
+    for (const double lane : lanes) sum += lane;
+    return sum;
   }
 };
 
@@ -129,49 +116,51 @@ ROTFAST_INLINE void add_slopes(
   sums.v_X = sum_v_X;
 }
 
+constexpr int64_t kFrameBytes = 512 << 10;  // of the frames that are read at a time, if they are many
+
 // Bilinear slopes for matrices of images, numbered through.
 template <class S>
 ROTFAST_CLONES void bilinear_units(
     const AffineShape& s,
     Padding padding,
     const S* g,
-    const S* x,
+    const Images<S>& x,
     const double* matrix,
     const Channel* channel,
     double* out,
     int64_t begin_unit,
     int64_t end_unit) {
   using T = Accumulator<S>;
-  const int64_t plane = s.OH * s.OW;
+  const int64_t plane = s.OH * s.OW, ahead = std::min(s.C * plane, kAhead);
   const S* g_end = g + s.N * s.K * s.C * plane;
-  Rows<T> rows(s, padding, -1, 1);
-  std::vector<T> frames(s.C * frame_size(s)), copy(s.OW + Rows<T>::kStep);
-  int64_t framed = -1;
+  const Frame frame = rows_frame(s);
+  const int64_t group = std::clamp(kFrameBytes / (frame.numel() * int64_t(sizeof(T))), int64_t(1), s.C);
+  Rows<T> rows(s, frame, padding, -1, 1);
+  const auto frames = std::make_unique_for_overwrite<T[]>(group * frame.numel());
+  std::vector<T> copy(s.OW + Rows<T>::kStep);
   for (int64_t unit = begin_unit; unit < end_unit; ++unit) {
     const int64_t n = unit / s.K;
-    if (n != framed) {
-      for (int64_t c = 0; c < s.C; ++c) {
-        frame_plane(
-            s, padding, x + (n * s.C + c) * s.H * s.W, T(channel[c].fill), frames.data() + c * frame_size(s));
-      }
-      framed = n;
-    }
     rows.aim(matrix + 6 * unit);
     SlopeSums<T> sums;
-    for (int64_t Y = 0; Y < s.OH; ++Y) {
-      rows.look(Y);
-      for (int64_t c = 0; c < s.C; ++c) {
-        const S* row = g + (unit * s.C + c) * plane + Y * s.OW + rows.begin;
-        const T* grad = readable(row, rows.end - rows.begin, g_end, copy.data());
-        add_slopes(padding, rows, frames.data() + c * frame_size(s), frame_stride(s), grad, sums);
+    for (int64_t first = 0; first < s.C; first += group) {
+      const int64_t channels = std::min(group, s.C - first);
+      if (group < s.C || unit == begin_unit || unit % s.K == 0) {
+        for (int64_t c = 0; c < channels; ++c) {
+          T* to = frames.get() + c * frame.numel();
+          fill_frame(frame, padding, x, x.plane(n, first + c), channel[first + c], to);
+        }
       }
-      sums.end_row(rows.begin, Y);
+      for (int64_t Y = 0; Y < s.OH; ++Y) {
+        rows.look(Y);
+        for (int64_t c = 0; c < channels; ++c) {
+          const S* row = g + (unit * s.C + first + c) * plane + Y * s.OW + rows.begin;
+          const T* grad = readable(row, rows.end - rows.begin, g_end, ahead, copy.data());
+          add_slopes(padding, rows, frames.get() + c * frame.numel(), frame.row, grad, sums);
+        }
+        sums.end_row(rows.begin, Y);
+      }
     }
-    for (int e = 0; e < 6; ++e) {
-      double total = 0;
-      for (int64_t k = 0; k < Vector<T>::size; ++k) total += sums.sums[e][k];
-      out[6 * unit + e] = total;
-    }
+    for (int e = 0; e < 6; ++e) out[6 * unit + e] = sums.total(e);
   }
 }
 
@@ -202,9 +191,11 @@ Tensor affine_matrix_grad(
     const stored_t* image = data<stored_t>(x);
     const int64_t grain = 1 + 20000 / (s.C * s.OH * s.OW + 1);
     const bool plain = options.order.u == 0 && options.order.v == 0;
-    if (options.interpolation == Interpolation::bilinear && plain && frame_size(s) < int64_t(1) << 31) {
+    if (options.interpolation == Interpolation::bilinear && plain &&
+        rows_frame(s).numel() < int64_t(1) << 31) {
       torch::stable::parallel_for(0, s.N * s.K, grain, [&](int64_t begin, int64_t end) {
-        bilinear_units<stored_t>(s, options.padding, grad, image, matrices, channel.data(), out, begin, end);
+        bilinear_units<stored_t>(
+            s, options.padding, grad, images<stored_t>(x), matrices, channel.data(), out, begin, end);
       });
       return result;
     }

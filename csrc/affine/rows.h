@@ -9,17 +9,20 @@
 #include <type_traits>
 #include <vector>
 
-#include "affine/geometry.h"
+#include "affine/frame.h"
 #include "common/isa.h"
 
 namespace rotfast {
 
 constexpr int64_t kFrame = 2;
 
-// An odd number of elements, so that the pixels of a column fall into different sets of the cache.
-inline int64_t frame_stride(const AffineShape& s) { return (s.W + 2 * kFrame) | 1; }
-
-inline int64_t frame_size(const AffineShape& s) { return (s.H + 2 * kFrame) * frame_stride(s); }
+// Rows are an odd number of elements apart: the pixels of a column then fall into different sets of the
+// cache.
+inline Frame rows_frame(const AffineShape& s) {
+  Frame frame(s.H, s.W, kFrame);
+  frame.row |= 1;
+  return frame;
+}
 
 // One line of a matrix: positions along one axis of the source.
 struct Axis {
@@ -61,7 +64,7 @@ class Rows {
 
   // With a border, positions are clamped to border_low from below: from 0 on there are only pixels of the
   // image, -1 gives the same values and the slopes of the extended image, which vanish.
-  Rows(const AffineShape& s, Padding padding, double border_low, int32_t unit)
+  Rows(const AffineShape& s, const Frame& frame, Padding padding, double border_low, int32_t unit)
       : cell(s.OW + kBlock),
         u(s.OW + kBlock),
         v(s.OW + kBlock),
@@ -71,7 +74,7 @@ class Rows {
         padding_(padding),
         border_low_(border_low),
         unit_(unit),
-        stride_(frame_stride(s)),
+        stride_(frame.row),
         product_u_(s.OW),
         product_v_(s.OW),
         start_u_(s.OH),
@@ -232,9 +235,14 @@ class Rows {
   std::vector<int32_t> first_, after_;
 };
 
+constexpr int64_t kAhead = 4096;
+
 // Part of a row of numbers in type T and readable up to a multiple of Rows::kStep: itself or a copy.
+// The same distance ahead is fetched into the cache: a row's neighbour may lie in another page, which the
+// processor does not foresee.
 template <class S, class T>
-ROTFAST_INLINE const T* readable(const S* row, int64_t count, const S* end, T* copy) {
+ROTFAST_INLINE const T* readable(const S* row, int64_t count, const S* end, int64_t ahead, T* copy) {
+  for (int64_t i = 0; i < count; i += 64 / sizeof(S)) __builtin_prefetch(row + ahead + i);
   if constexpr (std::is_same_v<S, T>) {
     if (end - row >= count + Rows<T>::kStep) return row;
   }
