@@ -40,7 +40,7 @@ struct Cells {
   };
 
   Cells(const AffineShape& s, const Frame& frame, int64_t channels)
-      : cells(channels * frame.numel()), grad(s.OW + Rows<T>::kStep), line(s.W + 4), below(s.W + 4) {}
+      : cells(channels * frame.numel()), grad(s.OW + Sites8<T>::size), line(s.W + 4), below(s.W + 4) {}
 
   std::vector<Cell> cells;  // zero between images
   std::vector<T> grad;      // a row of the incoming gradient
@@ -49,30 +49,32 @@ struct Cells {
 
 // Adds a row of gradients to the corners of their cells.
 template <class T>
-ROTFAST_INLINE void scatter(const Rows<T>& rows, const T* grad, T* cells) {
+ROTFAST_INLINE void scatter(const Rows<T, 4>& rows, const T* grad, T* cells) {
   using Q = Quad<T>;
-  const int32_t* cell = rows.cell.data();
-  const T *us = rows.u.data(), *vs = rows.v.data();
-  const int64_t count = rows.end - rows.begin;
-  for (int64_t i = 0; i < count; i += Rows<T>::kStep) {
-    for (int64_t k = i; k < i + Rows<T>::kStep; k += 4) {
-      const auto g = Q::load(grad + k), u = Q::load(us + k), v = Q::load(vs + k);
+  constexpr int64_t size = Sites8<T>::size;
+  const T* end = grad + (rows.end - rows.begin);
+  for (const Sites8<T>* site = rows.sites.data(); grad < end; ++site, grad += size) {
+    for (int64_t k = 0; k < size; k += 4) {
+      const auto g = Q::load(grad + k), u = Q::load(site->u + k), v = Q::load(site->v + k);
       const auto upper = (1 - v) * g, lower = v * g;
       auto a = (1 - u) * upper, b = u * upper, c = (1 - u) * lower, d = u * lower;
       Q::transpose(a, b, c, d);
-      Q::add(cells + cell[k], a);
-      Q::add(cells + cell[k + 1], b);
-      Q::add(cells + cell[k + 2], c);
-      Q::add(cells + cell[k + 3], d);
+      Q::add(cells + site->cell[k], a);
+      Q::add(cells + site->cell[k + 1], b);
+      Q::add(cells + site->cell[k + 2], c);
+      Q::add(cells + site->cell[k + 3], d);
     }
   }
 }
 
 // The same where every position is a pixel.
 template <class T>
-ROTFAST_INLINE void scatter_whole(const Rows<T>& rows, int64_t stride, const T* grad, T* cells) {
+ROTFAST_INLINE void scatter_whole(const Rows<T, 4>& rows, int64_t row, const T* grad, T* cells) {
+  constexpr int64_t size = Sites8<T>::size;
   for (int64_t i = 0; i < rows.end - rows.begin; ++i) {
-    cells[rows.cell[i] + 4 * (rows.u[i] > T(0.5)) + 4 * (rows.v[i] > T(0.5)) * stride] += grad[i];
+    const Sites8<T>& site = rows.sites[i / size];
+    const int64_t k = i % size, right = site.u[k] > T(0.5), below = site.v[k] > T(0.5);
+    cells[site.cell[k] + 4 * (below * row + right)] += grad[i];
   }
 }
 
@@ -123,7 +125,7 @@ ROTFAST_CLONES void scatter_units(
   const bool nearest = options.interpolation == Interpolation::nearest;
   const S* g_end = g + s.N * s.K * s.C * plane;
   const Frame frame = rows_frame(s);
-  Rows<T> rows(s, frame, options.padding, 0, 4);
+  Rows<T, 4> rows(s, frame, options.padding, 0);
   Cells<T> scratch(s, frame, group);
   const int64_t ahead = std::min(s.C * plane, kAhead);
   for (int64_t unit = begin_unit; unit < end_unit; ++unit) {

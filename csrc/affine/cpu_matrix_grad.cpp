@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <memory>
 
-#include "affine/combine.h"
 #include "affine/gradients.h"
 #include "affine/rows.h"
 
@@ -83,32 +82,34 @@ struct SlopeSums {
 };
 
 // Slopes of a channel at the positions of a row, times its gradients, which are readable up to a multiple of
-// Rows::kStep.
-template <class T>
+// Sites8::size.
+template <bool reflection, class T>
 ROTFAST_INLINE void add_slopes(
-    Padding padding, const Rows<T>& rows, const T* frame, int64_t stride, const T* grad, SlopeSums<T>& sums) {
+    const Rows<T, 1>& rows, const T* frame, int64_t frame_row, const T* grad, SlopeSums<T>& sums) {
   using V = Vector<T>;
+  static constexpr T count_up[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+  const T* below = frame + frame_row;
   const int64_t count = rows.end - rows.begin;
-  const int32_t* cells = rows.cell.data();
-  const T *us = rows.u.data(), *vs = rows.v.data(), *below = frame + stride;
-  const typename V::type zero{};
-  typename V::type X, sum_u = sums.u, sum_v = sums.v, sum_u_X = sums.u_X, sum_v_X = sums.v_X;
-  for (int64_t k = 0; k < V::size; ++k) X[k] = T(k);
-  for (int64_t i = 0; i < count; i += V::size, X += T(V::size)) {
-    const Neighbours<T> upper(frame, cells + i), lower(below, cells + i);
-    const auto across = upper.right - upper.left, down = lower.left - upper.left;
-    const auto twist = (lower.right - lower.left) - across;
-    auto g = V::load(grad + i);
-    g = X < T(count) ? g : zero;
-    auto slope_u = g * (across + V::load(vs + i) * twist), slope_v = g * (down + V::load(us + i) * twist);
-    if (padding == Padding::reflection) {
-      slope_u *= V::load(rows.sign_u.data() + i);
-      slope_v *= V::load(rows.sign_v.data() + i);
+  auto X = V::load(count_up);
+  auto sum_u = sums.u, sum_v = sums.v, sum_u_X = sums.u_X, sum_v_X = sums.v_X;
+  int64_t column = 0;
+  for (const Sites8<T>* site = rows.sites.data(); column < count; ++site, column += Sites8<T>::size) {
+    for (int64_t k = 0; k < Sites8<T>::size; k += V::size, grad += V::size, X += T(V::size)) {
+      const Neighbours<T> upper(frame, site->cell + k), lower(below, site->cell + k);
+      const auto across = upper.right - upper.left, down = lower.left - upper.left;
+      const auto twist = (lower.right - lower.left) - across;
+      const auto g = X < T(count) ? V::load(grad) : typename V::type{};
+      auto slope_u = g * (across + V::load(site->v + k) * twist);
+      auto slope_v = g * (down + V::load(site->u + k) * twist);
+      if (reflection) {
+        slope_u *= V::load(site->sign_u + k);
+        slope_v *= V::load(site->sign_v + k);
+      }
+      sum_u += slope_u;
+      sum_v += slope_v;
+      sum_u_X += slope_u * X;
+      sum_v_X += slope_v * X;
     }
-    sum_u += slope_u;
-    sum_v += slope_v;
-    sum_u_X += slope_u * X;
-    sum_v_X += slope_v * X;
   }
   sums.u = sum_u;
   sums.v = sum_v;
@@ -116,7 +117,7 @@ ROTFAST_INLINE void add_slopes(
   sums.v_X = sum_v_X;
 }
 
-constexpr int64_t kFrameBytes = 512 << 10;  // of the frames that are read at a time, if they are many
+constexpr int64_t kFrameBytes = 768 << 10;  // of the frames that are read at a time, if they are many
 
 // Bilinear slopes for matrices of images, numbered through.
 template <class S>
@@ -133,11 +134,13 @@ ROTFAST_CLONES void bilinear_units(
   using T = Accumulator<S>;
   const int64_t plane = s.OH * s.OW, ahead = std::min(s.C * plane, kAhead);
   const S* g_end = g + s.N * s.K * s.C * plane;
+  // The next image is fetched while the present one is worked on, if both stay in the cache.
+  const bool small = s.C * s.H * s.W * sizeof(S) <= 1 << 16 && x.pixel == 1;
   const Frame frame = rows_frame(s);
   const int64_t group = std::clamp(kFrameBytes / (frame.numel() * int64_t(sizeof(T))), int64_t(1), s.C);
-  Rows<T> rows(s, frame, padding, -1, 1);
+  Rows<T, 1> rows(s, frame, padding, -1);
   const auto frames = std::make_unique_for_overwrite<T[]>(group * frame.numel());
-  std::vector<T> copy(s.OW + Rows<T>::kStep);
+  std::vector<T> copy(s.OW + Sites8<T>::size);
   for (int64_t unit = begin_unit; unit < end_unit; ++unit) {
     const int64_t n = unit / s.K;
     rows.aim(matrix + 6 * unit);
@@ -155,7 +158,13 @@ ROTFAST_CLONES void bilinear_units(
         for (int64_t c = 0; c < channels; ++c) {
           const S* row = g + (unit * s.C + first + c) * plane + Y * s.OW + rows.begin;
           const T* grad = readable(row, rows.end - rows.begin, g_end, ahead, copy.data());
-          add_slopes(padding, rows, frames.get() + c * frame.numel(), frame.row, grad, sums);
+          if (small && Y < s.H) fetch(x.plane(n + 1, first + c) + Y * x.row, s.W);
+          const T* plane_frame = frames.get() + c * frame.numel();
+          if (padding == Padding::reflection) {
+            add_slopes<true>(rows, plane_frame, frame.row, grad, sums);
+          } else {
+            add_slopes<false>(rows, plane_frame, frame.row, grad, sums);
+          }
         }
         sums.end_row(rows.begin, Y);
       }

@@ -9,8 +9,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "affine/frame.h"
-#include "common/isa.h"
+#include "affine/combine.h"
 
 namespace rotfast {
 
@@ -49,34 +48,34 @@ struct Axis {
   }
 };
 
-// Positions of the output rows of one matrix after another; T is the type of the fractions.
+// Positions of some columns that follow each other.
 template <class T>
+struct alignas(32) Sites8 {
+  static constexpr int64_t size = 8;
+  typedef T Numbers __attribute__((vector_size(8 * sizeof(T))));
+  typedef int32_t Integers __attribute__((vector_size(32)));
+  int32_t cell[size];  // times the unit of Rows
+  T u[size], v[size];
+  T sign_u[size], sign_v[size];  // -1 where the source is seen reversed; written with reflection only
+};
+
+// Positions of the output rows of one matrix after another; T is the type of the fractions.
+template <class T, int32_t unit>
 class Rows {
  public:
-  static constexpr int64_t kStep = 8;
-
-  int64_t begin = 0, end = 0;  // the columns that were looked at; the others see no pixel
-  // Element i belongs to column begin + i. Cells come times `unit`; up to a multiple of kStep they are valid,
-  // and nothing of the image.
-  std::vector<int32_t> cell;
-  std::vector<T> u, v;
-  std::vector<T> sign_u, sign_v;  // -1 where the source is seen reversed; 1 without reflection
+  int64_t begin = 0, end = 0;    // the columns that were looked at; the others see no pixel
+  std::vector<Sites8<T>> sites;  // from column `begin` on; cells past the last column are none of the image
 
   // With a border, positions are clamped to border_low from below: from 0 on there are only pixels of the
   // image, -1 gives the same values and the slopes of the extended image, which vanish.
-  Rows(const AffineShape& s, const Frame& frame, Padding padding, double border_low, int32_t unit)
-      : cell(s.OW + kBlock),
-        u(s.OW + kBlock),
-        v(s.OW + kBlock),
-        sign_u(s.OW + kBlock, T(1)),
-        sign_v(s.OW + kBlock, T(1)),
+  Rows(const AffineShape& s, const Frame& frame, Padding padding, double border_low)
+      : sites((s.OW + kSites - 1) / kSites),
         shape_(s),
         padding_(padding),
         border_low_(border_low),
-        unit_(unit),
         stride_(frame.row),
-        product_u_(s.OW),
-        product_v_(s.OW),
+        product_u_(sites.size() * kSites),
+        product_v_(sites.size() * kSites),
         start_u_(s.OH),
         start_v_(s.OH),
         first_(s.OH),
@@ -88,14 +87,16 @@ class Rows {
     axis_u_ = Axis(matrix, shape_.W);
     axis_v_ = Axis(matrix + 3, shape_.H);
     const double limit = 1 << 20;
-    ordinary_ =
-        !nearest && padding_ == Padding::constant && std::max(shape_.OW, unit_ * stride_) < int64_t(1) << 19;
+    ordinary_ = !nearest && padding_ == Padding::constant && double(std::max(shape_.OH, shape_.OW)) < limit;
     for (int e = 0; e < 6; ++e) ordinary_ = ordinary_ && std::fabs(matrix[e]) < limit;
     if (!ordinary_) return multiply();
-    const int64_t whole_u = int64_t(std::rint(axis_u_.slope)), whole_v = int64_t(std::rint(axis_v_.slope));
-    rest_u_ = T(axis_u_.slope - double(whole_u));
-    rest_v_ = T(axis_v_.slope - double(whole_v));
-    for (int64_t k = 0; k < kBlock; ++k) jump_[k] = uint32_t(unit_ * k * (whole_v * stride_ + whole_u));
+    const int64_t whole_u = int64_t(std::floor(axis_u_.slope)), whole_v = int64_t(std::floor(axis_v_.slope));
+    const T rest_u = T(axis_u_.slope - double(whole_u)), rest_v = T(axis_v_.slope - double(whole_v));
+    for (int32_t k = 0; k < kBlock; ++k) {
+      ramp_u_[k] = rest_u * T(k);
+      ramp_v_[k] = rest_v * T(k);
+      jump_[k] = uint32_t(unit * k * (whole_v * stride_ + whole_u));
+    }
     double *us = start_u_.data(), *vs = start_v_.data();
     int32_t *firsts = first_.data(), *afters = after_.data();
     for (int32_t Y = 0; Y < int32_t(shape_.OH); ++Y) {
@@ -120,34 +121,44 @@ class Rows {
     } else {
       settle_row<false>(Y);
     }
-    int32_t* rest = cell.data() + (end - begin);
-    for (int32_t i = 0; i < kStep; ++i) rest[i] = i % 4 * unit_;
+    if (begin == end) return;
+    const int32_t last = int32_t((end - begin - 1) % kSites);
+    int32_t* cell = sites[(end - begin - 1) / kSites].cell;
+    for (int32_t k = 0; k < kSites; ++k) cell[k] = k > last ? k % 4 * unit : cell[k];
   }
 
  private:
-  static constexpr int64_t kBlock = 32;
+  static constexpr int64_t kSites = Sites8<T>::size, kBlock = 4 * kSites;
 
   // Each block of columns starts from its position in float64 and steps in T, by the slope less its whole
   // part: so the fractions of float32 are exact to a few units of the last place however large the image.
   ROTFAST_INLINE void walk(int64_t Y) {
+    using Numbers = typename Sites8<T>::Numbers;
+    using Integers = typename Sites8<T>::Integers;
     begin = first_[Y];
     end = after_[Y];
     const double start_u = start_u_[Y], start_v = start_v_[Y];
-    int32_t* cells = cell.data();
-    T *us = u.data(), *vs = v.data();
-    const T stride = T(unit_ * stride_), unit = T(unit_);
-    for (int64_t X = begin; X < end; X += kBlock, cells += kBlock, us += kBlock, vs += kBlock) {
+    const int32_t row = int32_t(unit * stride_);
+    Sites8<T>* site = sites.data();
+    for (int64_t X = begin; X < end; X += kBlock) {
       const double at_u = axis_u_.slope * double(X) + start_u, at_v = axis_v_.slope * double(X) + start_v;
       const double whole_u = std::floor(at_u), whole_v = std::floor(at_v);
       const T base_u = T(at_u - whole_u), base_v = T(at_v - whole_v);
       const uint32_t base =
-          uint32_t(unit_ * ((int64_t(whole_v) + kFrame) * stride_ + int64_t(whole_u) + kFrame));
-      for (int32_t k = 0; k < kBlock; ++k) {
-        const T step_u = base_u + rest_u_ * T(k), step_v = base_v + rest_v_ * T(k);
-        const T left = std::floor(step_u), top = std::floor(step_v);
-        us[k] = step_u - left;
-        vs[k] = step_v - top;
-        cells[k] = int32_t(uint32_t(int32_t(top * stride + left * unit)) + base + jump_[k]);
+          uint32_t(unit * ((int64_t(whole_v) + kFrame) * stride_ + int64_t(whole_u) + kFrame));
+      const int64_t columns = end - X < kBlock ? end - X : kBlock;
+      for (int32_t first = 0; first < columns; first += kSites, ++site) {
+        const Numbers at_left = base_u + loaded<Numbers>(ramp_u_ + first),
+                      at_top = base_v + loaded<Numbers>(ramp_v_ + first);
+        // Nothing is negative here: rounding towards zero is rounding down.
+        const auto left = __builtin_convertvector(at_left, Integers),
+                   top = __builtin_convertvector(at_top, Integers);
+        const Numbers u = at_left - __builtin_convertvector(left, Numbers),
+                      v = at_top - __builtin_convertvector(top, Numbers);
+        const Integers cell = top * row + left * unit + loaded<Integers>(jump_ + first) + int32_t(base);
+        std::memcpy(site->cell, &cell, sizeof cell);
+        std::memcpy(site->u, &u, sizeof u);
+        std::memcpy(site->v, &v, sizeof v);
       }
     }
   }
@@ -170,46 +181,50 @@ class Rows {
 
   template <Padding padding, bool nearest>
   ROTFAST_INLINE void settle(double start_u, double start_v) {
-    settle_axis<padding, nearest, false>(
-        product_v_.data(), start_v, shape_.H, cell.data(), v.data(), sign_v.data());
-    settle_axis<padding, nearest, true>(
-        product_u_.data(), start_u, shape_.W, cell.data(), u.data(), sign_u.data());
+    const double *from_u = product_u_.data(), *from_v = product_v_.data();
+    for (Sites8<T>& site : sites) {
+      int32_t column[kSites], row[kSites];
+      settle_axis<padding, nearest>(from_u, start_u, shape_.W, column, site.u, site.sign_u);
+      settle_axis<padding, nearest>(from_v, start_v, shape_.H, row, site.v, site.sign_v);
+      for (int64_t k = 0; k < kSites; ++k) site.cell[k] = unit * (row[k] * int32_t(stride_) + column[k]);
+      from_u += kSites;
+      from_v += kSites;
+    }
   }
 
-  // Any position, also NaN, along one axis. Columns are added to the cells of rows.
-  template <Padding padding, bool nearest, bool columns>
+  // Any position, also NaN, along one axis.
+  template <Padding padding, bool nearest>
   ROTFAST_INLINE void settle_axis(
-      const double* product, double start, int64_t size, int32_t* cells, T* fraction, T* sign) const {
+      const double* product, double start, int64_t size, int32_t* place, T* fraction, T* sign) const {
     const double period = double(2 * (size - 1));
     const double low = padding == Padding::constant ? -2 : padding == Padding::border ? border_low_ : 0;
     const double high = padding == Padding::constant ? double(size)
                         : padding == Padding::border ? double(size - 1)
                                                      : period;
-    const int32_t mirror = int32_t(period) - (nearest ? 0 : 1), step = unit_ * int32_t(columns ? 1 : stride_);
-    for (int64_t X = 0; X < shape_.OW; ++X) {
-      double at = product[X] + start;
+    const int32_t mirror = int32_t(period) - (nearest ? 0 : 1);
+    for (int64_t k = 0; k < kSites; ++k) {
+      double at = product[k] + start;
       if (padding == Padding::reflection) at -= period * std::floor(at / period);
       at = at > low ? at : low;
       at = at < high ? at : high;
       const double whole = nearest ? std::rint(at) : std::floor(at);
-      int32_t place = int32_t(whole);
+      int32_t index = int32_t(whole);
       T rest = nearest ? T(0) : T(at - whole);
       if (padding == Padding::reflection) {
-        const bool reversed = mirror - place < place;
-        place = reversed ? mirror - place : place;
+        const bool reversed = mirror - index < index;
+        index = reversed ? mirror - index : index;
         rest = reversed && !nearest ? 1 - rest : rest;
-        sign[X] = reversed ? T(-1) : T(1);
+        sign[k] = reversed ? T(-1) : T(1);
       }
-      fraction[X] = rest;
-      place = (place + int32_t(kFrame)) * step;
-      cells[X] = columns ? cells[X] + place : place;
+      fraction[k] = rest;
+      place[k] = index + int32_t(kFrame);
     }
   }
 
   // These two are not compiled for several instruction sets: positions must round as in geometry.h, without
   // fused multiplication and addition, or nearest pixels would differ where two are as near.
   __attribute__((noinline)) void multiply() {
-    for (int64_t X = 0; X < shape_.OW; ++X) {
+    for (size_t X = 0; X < product_u_.size(); ++X) {
       product_u_[X] = axis_u_.slope * double(X);
       product_v_[X] = axis_v_.slope * double(X);
     }
@@ -223,11 +238,11 @@ class Rows {
   AffineShape shape_;
   Padding padding_;
   double border_low_;
-  int32_t unit_;
   int64_t stride_;
   Axis axis_u_, axis_v_;
   bool ordinary_ = false, nearest_ = false;
-  T rest_u_ = 0, rest_v_ = 0;
+  // By columns of a block: steps of the slope less its whole part, and of the cell by that part.
+  T ramp_u_[kBlock], ramp_v_[kBlock];
   uint32_t jump_[kBlock];
   std::vector<double> product_u_, product_v_;  // of slopes and X
   // Of rows: positions of X = 0, and the columns that see pixels.
@@ -235,16 +250,22 @@ class Rows {
   std::vector<int32_t> first_, after_;
 };
 
+// Asks for the cache lines of a piece of memory, which need not exist.
+template <class S>
+ROTFAST_INLINE void fetch(const S* first, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64 / sizeof(S)) __builtin_prefetch(first + i);
+}
+
 constexpr int64_t kAhead = 4096;
 
-// Part of a row of numbers in type T and readable up to a multiple of Rows::kStep: itself or a copy.
-// The same distance ahead is fetched into the cache: a row's neighbour may lie in another page, which the
-// processor does not foresee.
+// Part of a row of numbers in type T and readable up to a multiple of Sites8::size: itself or a copy. What
+// lies `ahead` of it is fetched: rows of channels are in different pages, which the processor does not
+// foresee.
 template <class S, class T>
 ROTFAST_INLINE const T* readable(const S* row, int64_t count, const S* end, int64_t ahead, T* copy) {
-  for (int64_t i = 0; i < count; i += 64 / sizeof(S)) __builtin_prefetch(row + ahead + i);
+  fetch(row + ahead, count);
   if constexpr (std::is_same_v<S, T>) {
-    if (end - row >= count + Rows<T>::kStep) return row;
+    if (end - row >= count + Sites8<T>::size) return row;
   }
   for (int64_t i = 0; i < count; ++i) copy[i] = T(row[i]);
   return copy;
