@@ -9,7 +9,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "affine/combine.h"
+#include "affine/frame.h"
+#include "affine/neighbours.h"
 
 namespace rotfast {
 
@@ -47,6 +48,13 @@ struct Axis {
     last = last > high ? high : last;
   }
 };
+
+template <class V>
+ROTFAST_INLINE V loaded(const void* p) {
+  V v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
 
 // Positions of some columns that follow each other.
 template <class T>

@@ -18,15 +18,6 @@ struct Quad {
     return v;
   }
 
-  // Two neighbours at p, then two at q.
-  static ROTFAST_INLINE type load_pairs(const T* p, const T* q) {
-    typedef T pair __attribute__((vector_size(2 * sizeof(T))));
-    pair low, high;
-    std::memcpy(&low, p, sizeof low);
-    std::memcpy(&high, q, sizeof high);
-    return __builtin_shufflevector(low, high, 0, 1, 2, 3);
-  }
-
   static ROTFAST_INLINE void store(T* p, const type& v) { std::memcpy(p, &v, sizeof v); }
 
   static ROTFAST_INLINE void add(T* p, const type& v) { store(p, load(p) + v); }
