@@ -39,8 +39,9 @@ constexpr int first_tap(Interpolation kind) { return kind == Interpolation::bicu
 // Taps lie within this distance of the position.
 constexpr int reach(Interpolation kind) { return kind == Interpolation::bicubic ? 2 : 1; }
 
-// Positions this far outside see nothing but what extends the image.
-constexpr int kMargin = 3;
+// Positions this far outside see nothing but what extends the image. Between pixel centres, where no weight
+// is 0, so that an infinite border pixel stays infinite and is not multiplied by 0.
+constexpr double kMargin = 3.5;
 
 ROTFAST_HOST_DEVICE double position(const double* matrix, int axis, int64_t X, int64_t Y) {
   const double* m = matrix + 3 * axis;
@@ -49,7 +50,7 @@ ROTFAST_HOST_DEVICE double position(const double* matrix, int axis, int64_t X, i
 
 // An equivalent position near the image; every double, also NaN, gives one that converts to an integer.
 ROTFAST_HOST_DEVICE double bounded(double position, int64_t size, Padding padding) {
-  double low = -kMargin, high = double(size - 1 + kMargin);
+  double low = -kMargin, high = double(size - 1) + kMargin;
   if (padding == Padding::reflection) {
     const double period = double(2 * (size - 1));
     position = size == 1 ? 0.0 : position - period * floor(position / period);
@@ -233,7 +234,7 @@ struct Slabs {
 template <Interpolation kind, class T>
 ROTFAST_HOST_DEVICE T slab_weight(const Slab& slab, double at, int order, int64_t size, Padding padding) {
   const bool clamped = padding == Padding::border || (size == 1 && padding == Padding::reflection);
-  if (clamped) at = fmin(fmax(at, double(-kMargin)), double(size - 1 + kMargin));
+  if (clamped) at = fmin(fmax(at, -kMargin), double(size - 1) + kMargin);
   const Taps<kind, T> taps(at, order);
   T weight = 0;
   for (int tap = 0; tap < tap_count(kind); ++tap) {

@@ -5,8 +5,9 @@ from torch import Tensor
 
 from rotfast.reference.layout import ordered_like
 
-# Positions so far outside see nothing but what extends the image.
-_MARGIN = 3
+# Positions so far outside see nothing but what extends the image. Between pixel centres, where no weight is
+# 0, so that an infinite border pixel stays infinite and is not multiplied by 0.
+_MARGIN = 3.5
 _CUBIC = -0.75
 
 
@@ -110,7 +111,7 @@ def weighted_sum(
     return result
 
 
-def bounded(position: Tensor, size: int, padding_mode: str, margin: int = _MARGIN) -> Tensor:
+def bounded(position: Tensor, size: int, padding_mode: str, margin: float = _MARGIN) -> Tensor:
     """An equivalent position near the image, never NaN."""
     low, high = float(-margin), float(size - 1 + margin)
     if padding_mode == "reflection":

@@ -127,6 +127,15 @@ def test_wide_images_keep_their_precision(mode: str) -> None:
         check(x, matrix, (3, 4500), mode, "constant")
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_far_outside_an_infinite_border_stays_infinite(dtype: torch.dtype) -> None:
+    x = torch.tensor([[[[math.inf, 1.0], [2.0, -math.inf]]]], dtype=dtype)
+    for shift, expected in ((-1000.3, math.inf), (1000.3, -math.inf)):
+        matrix = torch.tensor([[[[1.0, 0.25, shift], [0.0, 1.0, shift]]]], dtype=torch.float64)
+        y = ops.affine(x, matrix, size=(3, 4), interpolation="bilinear", padding_mode="border")
+        assert (y == expected).all()
+
+
 @pytest.mark.parametrize("padding", ["constant", "reflection"])
 @pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
 def test_infinite_border_pixels(mode: str, padding: str) -> None:
