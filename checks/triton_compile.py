@@ -42,7 +42,16 @@ SUMS: dict[str, tuple[tuple[Any, ...], ...]] = {
     "expand_dense_sharing_grad": (((216320,), (3,), False), ((32, 4760), (32, 30), False)),
 }
 # Those with matrix products, which TF32 changes.
-PRODUCTS: dict[str, tuple[tuple[Any, ...], ...]] = {}
+PRODUCTS: dict[str, tuple[tuple[Any, ...], ...]] = {
+    "expand_kronecker": (
+        ((32, 1, 9), (32, 32), (1, 1), (9, 9)),
+        ((32, 100, 3, 9), (100, 100), (3, 3), (9, 9)),
+    ),
+    "expand_kronecker_backward": (
+        ((32, 1, 9), (32, 1, 9), (32, 32), (1, 1), (9, 9)),
+        ((32, 100, 3, 9), (32, 100, 3, 9), (100, 100), (3, 3), (9, 9)),
+    ),
+}
 
 
 def compiled_by(call: Callable[[], Any], architecture: int) -> list[Any]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rotfast import backend, reference
+from rotfast.ops import triton
 from rotfast.ops.autograd import Operator, batch_as_tasks, call, in_float32, recorded
 from rotfast.reference.precision import own_dtype
 
@@ -19,6 +20,10 @@ _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _FUSED_LIMIT = 50_000
 # Rows and columns of B ⊗ C up to which writing it out saves time.
 _WRITTEN_OUT = 64
+# On a GPU: rows and columns of B ⊗ C that fit a tile in registers, and channels that one program of backward
+# walks through; not measured.
+_TILE = 32
+_CHANNELS = 256
 
 if backend.kernels_loaded:
 
@@ -100,12 +105,15 @@ def why_not_fused(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> str | None
     """Why the fused kernel does not serve these arguments, or None."""
     if (reason := backend.why_not_compiled()) is not None:
         return reason
-    if not weight.is_cpu:
-        return f"no compiled kernel for {weight.device.type}"
+    if not weight.is_cpu and (reason := triton.why_not(weight)) is not None:
+        return reason
     if weight.dtype not in _DTYPES:
         return f"no compiled kernel for {weight.dtype}"
     P, Q, L = weight.shape[-3:]
     O, I, K = A.shape[-2], B.shape[-2], C.shape[-2]  # noqa: E741
+    if not weight.is_cpu:
+        fits = max(I * K, Q * L) <= _TILE and max(O, P) <= _CHANNELS
+        return None if fits else f"B ⊗ C above {_TILE} or A above {_CHANNELS}"
     multiply_adds = P * Q * K * L + P * I * Q * K + O * P * I * K
     if multiply_adds > _FUSED_LIMIT:
         return "large enough for library matrix products"
@@ -120,6 +128,9 @@ def expand_kronecker(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     if reason is not None and backend.why_not_compiled() is not None:
         backend.explain("expand_kronecker", "reference", reason)
         return reference.expand_kronecker(weight, A, B, C)
+    if reason is None and not weight.is_cpu:
+        backend.explain("expand_kronecker", "Triton", "fused kernel")
+        return call(ExpandKronecker, weight, A, B, C)
     dtype = weight.dtype
     if in_float32(weight):
         weight, A, B, C = weight.float(), A.float(), B.float(), C.float()

@@ -18,6 +18,8 @@ OPERATORS = {
     "expand_dense": "expand_dense",
     "expand_dense_latent_grad": "expand_dense",
     "expand_dense_sharing_grad": "expand_dense",
+    "expand_kronecker": "expand_kronecker",
+    "expand_kronecker_backward": "expand_kronecker",
 }
 
 

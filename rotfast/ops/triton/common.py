@@ -22,6 +22,13 @@ def sum_type(dtype: torch.dtype) -> Any:
     return tl.float64 if dtype == torch.float64 else tl.float32
 
 
+def products(dtype: torch.dtype) -> str:
+    """How float32 numbers are multiplied: as torch's matrix products do, which TF32 may be allowed for."""
+    return (
+        "tf32" if dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
+    )
+
+
 def new_parts(like: Tensor, parts: int, shape: tuple[int, ...]) -> Tensor:
     """Memory for a result in so many parts; of the result's dtype where it is the only one."""
     return like.new_empty((parts, *shape), dtype=like.dtype if parts == 1 else sum_dtype(like.dtype))

@@ -44,6 +44,26 @@ def test_expand_dense_leaves_wide_and_small_matrices_to_torch(choices: list[tupl
     ]
 
 
+def warps(channels: int, inputs: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """weight, A, B and C of a 3 x 3 kernel."""
+    shapes = ((channels, inputs, 9), (channels, channels), (inputs, inputs), (9, 9))
+    return [fake(*shape, dtype=dtype) for shape in shapes]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_expand_kronecker(dtype: torch.dtype, choices: list[tuple[str, str, str]]) -> None:
+    W = ops.expand_kronecker(*warps(100, 3, dtype))
+    assert (W.shape, W.dtype, W.device.type) == ((100, 3, 9), dtype, "cuda")
+    assert choices == [("expand_kronecker", "Triton", "fused kernel")]
+
+
+def test_expand_kronecker_leaves_many_channels_to_torch(choices: list[tuple[str, str, str]]) -> None:
+    ops.expand_kronecker(*warps(32, 4))
+    ops.expand_kronecker(*warps(257, 1))
+    reason = "B ⊗ C above 32 or A above 256"
+    assert choices == [("expand_kronecker", "torch's products", reason)] * 2
+
+
 @pytest.mark.parametrize(
     ("absent", "capability", "reason"),
     [
