@@ -59,11 +59,40 @@ inline AffineShape gradient_shape(const Tensor& g, const Tensor& matrix, int64_t
   return {g.size(0), g.size(1), g.size(2), H, W, g.size(3), g.size(4)};
 }
 
+// A tensor of images as it lies in memory, in elements.
+template <class S>
+struct Images {
+  const S* first;
+  int64_t image, channel, row, pixel;
+
+  const S* plane(int64_t n, int64_t c) const { return first + n * image + c * channel; }
+};
+
+template <class S>
+Images<S> images(const Tensor& x) {
+  const auto stride = x.strides();
+  return {data<S>(x), stride[0], stride[1], stride[2], stride[3]};
+}
+
 // What becomes of an input value of a channel: value * scale + shift; and what stands outside, so
 // transformed.
 struct Channel {
-  double scale = 1, shift = 0, fill = 0;
+  double scale, shift, fill;
 };
+
+// Values count in units of 1/255 where bytes are normalised.
+ROTFAST_HOST_DEVICE Channel prepared_channel(double unit, double fill, double mean, double std) {
+  const double scale = unit / std, shift = -mean / std;
+  return {scale, shift, fill * scale + shift};
+}
+
+inline double unit_of_values(bool bytes, bool normalized) { return bytes && normalized ? 1.0 / 255 : 1; }
+
+inline void check_per_channel(const Tensor& given, int64_t count) {
+  STD_TORCH_CHECK(
+      given.dim() == 1 && given.size(0) == count && given.scalar_type() == ScalarType::Double,
+      "fill, mean and std must be (C,) of float64");
+}
 
 inline std::vector<Channel> channels(
     int64_t count,
@@ -73,19 +102,14 @@ inline std::vector<Channel> channels(
     const std::optional<Tensor>& std) {
   const auto values = [&](const std::optional<Tensor>& given, double otherwise) {
     if (!given.has_value()) return std::vector<double>(count, otherwise);
-    STD_TORCH_CHECK(
-        given->dim() == 1 && given->size(0) == count && given->scalar_type() == ScalarType::Double,
-        "fill, mean and std must be (C,) of float64");
+    check_per_channel(*given, count);
     const Tensor dense = torch::stable::contiguous(*given);
     return std::vector<double>(data<double>(dense), data<double>(dense) + count);
   };
   const std::vector<double> fills = values(fill, 0), means = values(mean, 0), stds = values(std, 1);
-  const double unit = bytes && (mean.has_value() || std.has_value()) ? 1.0 / 255 : 1;
+  const double unit = unit_of_values(bytes, mean.has_value() || std.has_value());
   std::vector<Channel> result(count);
-  for (int64_t c = 0; c < count; ++c) {
-    const double scale = unit / stds[c], shift = -means[c] / stds[c];
-    result[c] = {scale, shift, fills[c] * scale + shift};
-  }
+  for (int64_t c = 0; c < count; ++c) result[c] = prepared_channel(unit, fills[c], means[c], stds[c]);
   return result;
 }
 

@@ -10,21 +10,6 @@
 
 namespace rotfast {
 
-// A tensor of images as it lies in memory, in elements.
-template <class S>
-struct Images {
-  const S* first;
-  int64_t image, channel, row, pixel;
-
-  const S* plane(int64_t n, int64_t c) const { return first + n * image + c * channel; }
-};
-
-template <class S>
-Images<S> images(const Tensor& x) {
-  const auto stride = x.strides();
-  return {data<S>(x), stride[0], stride[1], stride[2], stride[3]};
-}
-
 struct Frame {
   int64_t H, W, margin, row;  // the plane, how far it is extended on each side, elements from row to row
 

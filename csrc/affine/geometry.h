@@ -9,11 +9,7 @@
 #include <cmath>
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define ROTFAST_HOST_DEVICE __host__ __device__ __forceinline__
-#else
-#define ROTFAST_HOST_DEVICE inline __attribute__((always_inline))
-#endif
+#include "common/host_device.h"
 
 namespace rotfast {
 
@@ -29,15 +25,17 @@ struct Order {
   int u, v;
 };
 
-constexpr int tap_count(Interpolation kind) {
+ROTFAST_HOST_DEVICE constexpr int tap_count(Interpolation kind) {
   return kind == Interpolation::nearest ? 1 : kind == Interpolation::bilinear ? 2 : 4;
 }
 
 // Index of the first tap, counted from floor(position).
-constexpr int first_tap(Interpolation kind) { return kind == Interpolation::bicubic ? -1 : 0; }
+ROTFAST_HOST_DEVICE constexpr int first_tap(Interpolation kind) {
+  return kind == Interpolation::bicubic ? -1 : 0;
+}
 
 // Taps lie within this distance of the position.
-constexpr int reach(Interpolation kind) { return kind == Interpolation::bicubic ? 2 : 1; }
+ROTFAST_HOST_DEVICE constexpr int reach(Interpolation kind) { return kind == Interpolation::bicubic ? 2 : 1; }
 
 // Positions this far outside see nothing but what extends the image. Between pixel centres, where no weight
 // is 0, so that an infinite border pixel stays infinite and is not multiplied by 0.

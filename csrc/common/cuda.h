@@ -39,4 +39,16 @@ void launch(void (*kernel)(Parameters...), unsigned blocks, dim3 threads, const 
   STD_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
+constexpr int kWarp = 32;
+
+// In the first lane, always by the same additions; all lanes of the warp must take part.
+template <class T>
+__device__ __forceinline__ T sum_of_warp(T value) {
+#pragma unroll
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+    value += __shfl_down_sync(0xffffffff, value, distance);
+  }
+  return value;
+}
+
 }  // namespace rotfast

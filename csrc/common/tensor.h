@@ -42,8 +42,9 @@ inline void advise_huge_pages(const Tensor& tensor) {
 #endif
 }
 
-inline Tensor new_result(const Tensor& like, const std::vector<int64_t>& sizes) {
-  Tensor result = torch::stable::new_empty(like, sizes);
+inline Tensor new_result(
+    const Tensor& like, const std::vector<int64_t>& sizes, std::optional<ScalarType> type = std::nullopt) {
+  Tensor result = torch::stable::new_empty(like, sizes, type);
   advise_huge_pages(result);
   return result;
 }
@@ -61,11 +62,17 @@ inline bool is_channels_last(const Tensor& x) {
 
 // A result of images (*leading, C, H, W), with the channels last in memory if so wanted.
 inline Tensor new_images(
-    const Tensor& like, std::vector<int64_t> leading, int64_t C, int64_t H, int64_t W, bool channels_last) {
+    const Tensor& like,
+    std::vector<int64_t> leading,
+    int64_t C,
+    int64_t H,
+    int64_t W,
+    bool channels_last,
+    std::optional<ScalarType> type = std::nullopt) {
   const std::vector<int64_t> image =
       channels_last ? std::vector<int64_t>{H, W, C} : std::vector<int64_t>{C, H, W};
   leading.insert(leading.end(), image.begin(), image.end());
-  const Tensor result = new_result(like, leading);
+  const Tensor result = new_result(like, leading, type);
   if (!channels_last) return result;
   return torch::stable::transpose(torch::stable::transpose(result, -3, -1), -2, -1);
 }
