@@ -232,13 +232,6 @@ void resample(
   });
 }
 
-bool channels_last(const Tensor& x) {
-  const auto stride = x.strides();
-  const int64_t C = x.size(1), W = x.size(3);
-  return !x.is_contiguous() && stride[1] == 1 && stride[3] == C && stride[2] == W * C &&
-         (x.size(0) == 1 || stride[0] == x.size(2) * W * C);
-}
-
 Tensor affine(
     const Tensor& x,
     const Tensor& matrix_,
@@ -256,11 +249,9 @@ Tensor affine(
   const bool normalized = mean.has_value() || std.has_value();
   const std::vector<Channel> channel = channels(s.C, bytes, fill, mean, std);
   const ScalarType type = bytes && normalized ? ScalarType::Float : x.scalar_type();
-  const bool last = channels_last(x);
-  const Ints sizes = last ? Ints{s.N, s.K, s.OH, s.OW, s.C} : Ints{s.N, s.K, s.C, s.OH, s.OW};
+  const bool last = is_channels_last(x);
   const Layout layout = last ? Layout{1, s.C} : Layout{s.OH * s.OW, 1};
-  Tensor y = torch::stable::new_empty(x, sizes, type);
-  advise_huge_pages(y);
+  Tensor y = new_images(x, {s.N, s.K}, s.C, s.OH, s.OW, last, type);
   if (y.numel() == 0) {
     // there is nothing to compute
   } else if (bytes && normalized) {
@@ -271,7 +262,7 @@ Tensor affine(
     ROTFAST_DISPATCH_STORED(
         type, "affine", { resample<stored_t, stored_t>(s, options, x, matrix, channel, layout, y); });
   }
-  return last ? torch::stable::transpose(torch::stable::transpose(y, 2, 4), 3, 4) : y;
+  return y;
 }
 
 }  // namespace

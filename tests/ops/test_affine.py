@@ -393,7 +393,8 @@ def test_opcheck() -> None:
     check = torch.library.opcheck
     utilities = ("test_schema", "test_faketensor")
     affine = torch.ops.rotfast.affine.default
-    for image in (x, x.to(memory_format=torch.channels_last), (255 * x).to(torch.uint8)):
+    line = torch.rand(2, 6, 3).mT.unsqueeze(-1)  # channels_last by all strides that matter
+    for image in (x, x.to(memory_format=torch.channels_last), (255 * x).to(torch.uint8), line):
         check(affine, (image, matrix, fill, None, None, [4, 7], 1, 0, [0, 0]), test_utils=utilities)
         check(affine, (image, matrix, None, fill, fill, [4, 7], 2, 1, [0, 1]), test_utils=utilities)
     g = torch.rand(2, 2, 3, 4, 7)
