@@ -1,6 +1,6 @@
 """share_linear: autograd, vmap and fake kernels over torch.ops.rotfast.linear and its derivatives.
 
-For few outputs and many features on a CPU one Function generates the weight and applies it; elsewhere the
+For few outputs and many features one Function generates the weight and applies it; elsewhere the
 fused expansion is followed by the library's matrix product.
 
 The linear map, its input gradient and its weight gradient are the three derivatives of one trilinear form
@@ -15,10 +15,11 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import Operator, batch_as_tasks, call, match_tasks
+from rotfast.ops.autograd import Operator, batch_as_tasks, call, in_float32, match_tasks
 from rotfast.ops.expand_dense import ExpandDense, expand_dense, latent_grad, sharing_grad, why_not_compiled
 
-# From so many features and up to so many outputs the kernels beat the library's product (one core, AVX-512).
+# From so many features and up to so many outputs the kernels beat the library's product (one core, AVX-512);
+# not measured on a GPU.
 _FEATURES = 1024
 _OUTPUTS = 32
 
@@ -186,7 +187,7 @@ class ShareLinear(Operator):
 def _why_not_fused(x: Tensor, U: Tensor) -> str | None:
     if (reason := why_not_compiled(U)) is not None:
         return reason
-    if x.dtype not in (torch.float32, torch.float64) or x.dtype != U.dtype:
+    if x.dtype != U.dtype or (x.is_cpu and in_float32(x)):
         return f"the library's product serves {x.dtype}"
     features = x.shape[-1]
     if features < _FEATURES or U.shape[-2] // features > _OUTPUTS:
@@ -199,7 +200,7 @@ def share_linear(x: Tensor, U: Tensor, v: Tensor, bias: Tensor | None) -> Tensor
     tasks = U.dim() > 2 or v.dim() > 1 or (bias is not None and bias.dim() > 1)
     reason = _why_not_fused(x, U)
     if reason is None:
-        backend.explain("share_linear", "cpu", "fused expansion and product")
+        backend.explain("share_linear", "cpu" if x.is_cpu else "Triton", "fused expansion and product")
         rows = _rows(x, tasks)
         y = call(ShareLinear, rows, U, v, bias)
         return y.reshape(*x.shape[:-1], y.shape[-1])

@@ -20,6 +20,9 @@ OPERATORS = {
     "expand_dense_sharing_grad": "expand_dense",
     "expand_kronecker": "expand_kronecker",
     "expand_kronecker_backward": "expand_kronecker",
+    "linear": "share_linear",
+    "linear_input_grad": "share_linear",
+    "linear_weight_grad": "share_linear",
 }
 
 

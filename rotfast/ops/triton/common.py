@@ -22,6 +22,18 @@ def sum_type(dtype: torch.dtype) -> Any:
     return tl.float64 if dtype == torch.float64 else tl.float32
 
 
+def operand_type(dtype: torch.dtype) -> Any:
+    """What `tl.dot` is given: the dtype itself, but the interpreter would multiply the bits of bfloat16."""
+    if dtype == torch.bfloat16 and triton.knobs.runtime.interpret:
+        return tl.float32
+    return {
+        torch.float16: tl.float16,
+        torch.bfloat16: tl.bfloat16,
+        torch.float32: tl.float32,
+        torch.float64: tl.float64,
+    }[dtype]
+
+
 def products(dtype: torch.dtype) -> str:
     """How float32 numbers are multiplied: as torch's matrix products do, which TF32 may be allowed for."""
     return (

@@ -64,6 +64,26 @@ def test_expand_kronecker_leaves_many_channels_to_torch(choices: list[tuple[str,
     assert choices == [("expand_kronecker", "torch's products", reason)] * 2
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_share_linear(dtype: torch.dtype, choices: list[tuple[str, str, str]]) -> None:
+    tensors = [fake(*shape, dtype=dtype) for shape in ((5, 19, 4096), (40960, 3), (5, 3), (10,))]
+    y = ops.share_linear(*tensors)
+    assert (y.shape, y.dtype, y.device.type) == ((5, 19, 10), dtype, "cuda")
+    assert choices == [("share_linear", "Triton", "fused expansion and product")]
+
+
+def test_share_linear_leaves_many_outputs_to_torch(choices: list[tuple[str, str, str]]) -> None:
+    ops.share_linear(fake(19, 1024), fake(33 * 1024, 3), fake(3), None)
+    assert choices == [
+        (
+            "share_linear",
+            "expansion, then torch's product",
+            "fewer than 1024 features or more than 32 outputs",
+        ),
+        ("expand_dense", "Triton", "compiled kernel"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("absent", "capability", "reason"),
     [

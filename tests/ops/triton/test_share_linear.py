@@ -1,0 +1,113 @@
+"""The Triton launchers of share_linear against a formula, and under the autograd Functions."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from rotfast.ops.share_linear import Linear, ShareLinear
+from rotfast.testing import assert_close, check_derivatives, check_vmap
+
+kernels = pytest.importorskip("rotfast.ops.triton.share_linear")
+tuning = pytest.importorskip("rotfast.ops.triton.tuning")
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+# N, I, O: one entry, odd sizes, a head whose sum is split, several tiles each way.
+SIZES = [(1, 1, 1), (7, 5, 3), (19, 1203, 10), (70, 33, 130)]
+
+
+def draw(
+    sizes: tuple[int, int, int], device: torch.device, dtype: torch.dtype, batched: str = ""
+) -> list[Tensor]:
+    """x, W, bias and a cotangent g; those named in ``batched`` for three tasks."""
+    N, I, O = sizes  # noqa: E741
+    shapes = {"x": (N, I), "W": (O, I), "b": (O,), "g": (N, O)}
+    tensors = (torch.randn((3,) * (n in batched) + s, dtype=torch.float64) for n, s in shapes.items())
+    return [(0.3 * t).to(device, dtype) for t in tensors]
+
+
+def check_all(x: Tensor, W: Tensor, bias: Tensor, g: Tensor) -> None:
+    X, V, b, G = (t.double() for t in (x, W, bias, g))
+    shift = b.unsqueeze(-2)
+    assert_close(kernels.linear(x, W, bias), (X @ V.mT + shift).to(x.dtype))
+    if x.dim() > 2 or W.dim() > 2 or bias.dim() < 2:
+        assert_close(kernels.linear(x, W, None), (X @ V.mT).to(x.dtype))
+    for launcher, a, b in ((kernels.linear_input_grad, g, W), (kernels.linear_weight_grad, g, x)):
+        product = (G.mT if launcher is kernels.linear_weight_grad else G) @ b.double()
+        tasks = product.dim() > 2
+        assert_close(launcher(a, b, False), (product.sum(0) if tasks else product).to(x.dtype))
+        if tasks:
+            assert_close(launcher(a, b, True), product.to(x.dtype))
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_values(sizes: tuple[int, int, int], device: torch.device) -> None:
+    check_all(*draw(sizes, device, torch.float32))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_dtypes(dtype: torch.dtype, device: torch.device) -> None:
+    check_all(*draw((20, 400, 3), device, dtype, "Wg"))
+
+
+@pytest.mark.parametrize("batched", ["x", "W", "b", "g", "xW", "xg", "xWbg"])
+def test_tasks(batched: str, device: torch.device) -> None:
+    check_all(*draw((7, 40, 5), device, torch.float32, batched))
+
+
+def test_strided_and_empty_arguments(device: torch.device) -> None:
+    x, W, bias, g = draw((7, 40, 5), device, torch.float32)
+    check_all(x.mT.contiguous().mT, torch.stack([W, W], -1)[..., 0], torch.stack([bias, bias], 1)[:, 0], g)
+    assert kernels.linear(x[:0], W, bias).shape == (0, 5)
+    assert kernels.linear(x.expand(0, 7, 40), W, bias).shape == (0, 7, 5)
+    zeros = torch.zeros(5, 40, device=device)
+    assert torch.equal(kernels.linear_weight_grad(g[:0], x[:0], False), zeros)
+    assert torch.equal(kernels.linear_weight_grad(g.expand(0, 7, 5), x, False), zeros)
+
+
+def test_split_sums_are_repeatable(device: torch.device) -> None:
+    x, W, bias, _ = draw((3, 5000, 2), device, torch.float32)
+    y = kernels.linear(x, W, bias)
+    torch.testing.assert_close(y, x @ W.T + bias, rtol=1e-4, atol=1e-4)
+    assert torch.equal(y, kernels.linear(x, W, bias))
+
+
+def test_functions_differentiate_through_the_launchers(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device
+) -> None:
+    for name in ("linear", "linear_input_grad", "linear_weight_grad"):
+        monkeypatch.setattr(torch.ops.rotfast, name, getattr(kernels, name))
+    x, W, bias, _ = draw((2, 3, 2), device, torch.float64)
+    check_derivatives(Linear.apply, [x, W])
+    check_vmap(Linear.apply, [x, W])
+    U = torch.randn(6, 1, dtype=torch.float64, device=device)
+    check_vmap(ShareLinear.apply, [x, U, U[0], bias])
+
+
+def test_autotuning_takes_the_quickest_tiles_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([3.0, 1.0, 2.0])
+    monkeypatch.setattr(tuning, "enabled", True)
+    monkeypatch.setattr(tuning, "_chosen", {})
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    monkeypatch.setattr(tuning.triton.testing, "do_bench", lambda launch, **_: (launch(), next(times))[1])
+    launched: list[str] = []
+    for _ in range(2):
+        tuning.run("key", ["default", "quick", "slow"], launched.append)
+    assert launched == ["default", "quick", "slow", "quick", "quick"]
+
+
+def test_no_autotuning_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "enabled", True)
+    monkeypatch.setattr(tuning, "_chosen", {})
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    launched: list[str] = []
+    tuning.run("key", ["default", "other"], launched.append)
+    assert launched == ["default"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_every_candidate_computes_the_same(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, device: torch.device
+) -> None:
+    tensors = draw((19, 130, 40), device, dtype)
+    for position in range(4):
+        monkeypatch.setattr(tuning, "run", lambda key, tiles, launch: launch(tiles[position]))  # noqa: B023
+        check_all(*tensors)
