@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "affine/gradients.h"
-#include "affine/rows.h"
+#include "affine/strip.h"
 #include "common/quad.h"
 
 namespace rotfast {
@@ -39,23 +39,21 @@ struct Cells {
     T corner[4];
   };
 
-  Cells(const AffineShape& s, const Frame& frame, int64_t channels)
-      : cells(channels * frame.numel()), grad(s.OW + Sites8<T>::size), line(s.W + 4), below(s.W + 4) {}
+  Cells(const Frame& frame, int64_t channels)
+      : cells(channels * frame_step(frame)), line(frame.W + 4), below(frame.W + 4) {}
 
   std::vector<Cell> cells;  // zero between images
-  std::vector<T> grad;      // a row of the incoming gradient
   std::vector<T> line, below;
 };
 
-// Adds a row of gradients to the corners of their cells.
+// Adds gradients to the corners of their cells.
 template <class T>
-ROTFAST_INLINE void scatter(const Rows<T, 4>& rows, const T* grad, T* cells) {
+ROTFAST_INLINE void scatter(const Strip<T, 4>& strip, const T* grad, T* cells) {
   using Q = Quad<T>;
-  constexpr int64_t size = Sites8<T>::size;
-  const T* end = grad + (rows.end - rows.begin);
-  for (const Sites8<T>* site = rows.sites.data(); grad < end; ++site, grad += size) {
-    for (int64_t k = 0; k < size; k += 4) {
-      const auto g = Q::load(grad + k), u = Q::load(site->u + k), v = Q::load(site->v + k);
+  const Sites8<T>* end = strip.sites.data() + strip.count;
+  for (const Sites8<T>* site = strip.sites.data(); site != end; ++site) {
+    for (int64_t k = 0; k < Sites8<T>::size; k += 4) {
+      const auto g = Q::load(grad + site->offset + k), u = Q::load(site->u + k), v = Q::load(site->v + k);
       const auto upper = (1 - v) * g, lower = v * g;
       auto a = (1 - u) * upper, b = u * upper, c = (1 - u) * lower, d = u * lower;
       Q::transpose(a, b, c, d);
@@ -69,12 +67,13 @@ ROTFAST_INLINE void scatter(const Rows<T, 4>& rows, const T* grad, T* cells) {
 
 // The same where every position is a pixel.
 template <class T>
-ROTFAST_INLINE void scatter_whole(const Rows<T, 4>& rows, int64_t row, const T* grad, T* cells) {
-  constexpr int64_t size = Sites8<T>::size;
-  for (int64_t i = 0; i < rows.end - rows.begin; ++i) {
-    const Sites8<T>& site = rows.sites[i / size];
-    const int64_t k = i % size, right = site.u[k] > T(0.5), below = site.v[k] > T(0.5);
-    cells[site.cell[k] + 4 * (below * row + right)] += grad[i];
+ROTFAST_INLINE void scatter_whole(const Strip<T, 4>& strip, int64_t row, const T* grad, T* cells) {
+  for (int64_t i = 0; i < strip.count; ++i) {
+    const Sites8<T>& site = strip.sites[i];
+    for (int64_t k = 0; k < Sites8<T>::size; ++k) {
+      const int64_t right = site.u[k] > T(0.5), below = site.v[k] > T(0.5);
+      cells[site.cell[k] + 4 * (below * row + right)] += grad[site.offset + k];
+    }
   }
 }
 
@@ -124,9 +123,10 @@ ROTFAST_CLONES void scatter_units(
   const int64_t groups = (s.C + group - 1) / group, plane = s.OH * s.OW;
   const bool nearest = options.interpolation == Interpolation::nearest;
   const S* g_end = g + s.N * s.K * s.C * plane;
-  const Frame frame = rows_frame(s);
-  Rows<T, 4> rows(s, frame, options.padding, 0);
-  Cells<T> scratch(s, frame, group);
+  const Frame frame = strip_frame(s);
+  Strip<T, 4> strip(s, frame, options.padding, 0);
+  Cells<T> scratch(frame, group);
+  std::vector<T> copy(strip.height * s.OW + Sites8<T>::size);
   const int64_t ahead = std::min(s.C * plane, kAhead);
   for (int64_t unit = begin_unit; unit < end_unit; ++unit) {
     const int64_t n = unit / groups, first = unit % groups * group;
@@ -134,24 +134,24 @@ ROTFAST_CLONES void scatter_units(
     for (int64_t k = 0; k < s.K; ++k) {
       const double* m = matrix + 6 * (n * s.K + k);
       const bool whole = nearest || maps_grid_onto_itself(m);
-      rows.aim(m, nearest);
-      for (int64_t Y = 0; Y < s.OH; ++Y) {
-        rows.look(Y);
+      strip.aim(m, nearest);
+      for (int64_t Y = 0; Y < s.OH; Y += strip.height) {
+        const int64_t pixels = strip.look(Y) * s.OW;
         for (int64_t c = 0; c < channels; ++c) {
-          const S* row = g + ((n * s.K + k) * s.C + first + c) * plane + Y * s.OW + rows.begin;
-          const T* grad = readable(row, rows.end - rows.begin, g_end, ahead, scratch.grad.data());
-          T* cells = scratch.cells[c * frame.numel()].corner;
+          const S* first_row = g + ((n * s.K + k) * s.C + first + c) * plane + Y * s.OW;
+          const T* grad = readable(first_row, pixels, g_end, ahead, copy.data());
+          T* cells = scratch.cells[c * frame_step(frame)].corner;
           if (whole) {
-            scatter_whole(rows, frame.row, grad, cells);
+            scatter_whole(strip, frame.row, grad, cells);
           } else {
-            scatter(rows, grad, cells);
+            scatter(strip, grad, cells);
           }
         }
       }
     }
     for (int64_t c = 0; c < channels; ++c) {
       collect(
-          frame, scratch.cells[c * frame.numel()].corner, scratch.line.data(), scratch.below.data(),
+          frame, scratch.cells[c * frame_step(frame)].corner, scratch.line.data(), scratch.below.data(),
           gx + (n * s.C + first + c) * s.H * s.W);
     }
   }
@@ -162,7 +162,7 @@ constexpr int64_t kCellBytes = 1 << 18;  // of the frames that a thread works on
 // Whether nothing but adding weighted pixels is asked for.
 bool can_scatter(const AffineShape& s, const AffineOptions& options) {
   return options.order.u == 0 && options.order.v == 0 && options.interpolation != Interpolation::bicubic &&
-         rows_frame(s).numel() < (int64_t(1) << 29);
+         strip_frame(s).numel() < int64_t(1) << 28;
 }
 
 }  // namespace
@@ -184,7 +184,7 @@ Tensor affine_image_grad(
     const stored_t* grad = data<stored_t>(g);
     stored_t* result = mutable_data<stored_t>(gx);
     if (can_scatter(s, options)) {
-      const int64_t cells = kCellBytes / int64_t(4 * sizeof(Accumulator<stored_t>)) / rows_frame(s).numel();
+      const int64_t cells = kCellBytes / int64_t(4 * sizeof(Accumulator<stored_t>)) / strip_frame(s).numel();
       const int64_t group = std::max(std::min(cells, s.C), int64_t(1));
       const int64_t grain = 1 + 20000 / (group * s.K * s.OH * s.OW + group * s.H * s.W + 1);
       torch::stable::parallel_for(

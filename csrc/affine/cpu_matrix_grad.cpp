@@ -4,7 +4,8 @@
 #include <memory>
 
 #include "affine/gradients.h"
-#include "affine/rows.h"
+#include "affine/neighbours.h"
+#include "affine/strip.h"
 
 namespace rotfast {
 namespace {
@@ -53,68 +54,65 @@ void matrix_grad_image(
   }
 }
 
-// Sums over an output row, and over rows: of slopes along columns and rows, and of these times X and Y.
+// Sums over the sites of a strip, and over strips: of slopes along columns and rows, times X, times Y, and as
+// they are.
 template <class T>
 struct SlopeSums {
   using V = Vector<T>;
   typedef double Wide __attribute__((vector_size(8 * V::size)));
-  typename V::type u{}, v{}, u_X{}, v_X{};
-  Wide sums[6] = {};
+  typename V::type strip[6] = {};
+  Wide all[6] = {};
 
-  // X were counted from `begin`.
-  ROTFAST_INLINE void end_row(int64_t begin, int64_t Y) {
-    const Wide wide_u = __builtin_convertvector(u, Wide), wide_v = __builtin_convertvector(v, Wide);
-    sums[0] += __builtin_convertvector(u_X, Wide) + wide_u * double(begin);
-    sums[1] += wide_u * double(Y);
-    sums[2] += wide_u;
-    sums[3] += __builtin_convertvector(v_X, Wide) + wide_v * double(begin);
-    sums[4] += wide_v * double(Y);
-    sums[5] += wide_v;
-    u = v = u_X = v_X = typename V::type{};
+  // Rows were counted from first_row.
+  ROTFAST_INLINE void end_strip(int64_t first_row) {
+    for (int axis = 0; axis < 6; axis += 3) {
+      const Wide slopes = __builtin_convertvector(strip[axis + 2], Wide);
+      all[axis] += __builtin_convertvector(strip[axis], Wide);
+      all[axis + 1] += __builtin_convertvector(strip[axis + 1], Wide) + slopes * double(first_row);
+      all[axis + 2] += slopes;
+    }
+    for (auto& sum : strip) sum = typename V::type{};
   }
 
   ROTFAST_INLINE double total(int entry) const {
     double lanes[V::size], sum = 0;
-    std::memcpy(lanes, sums + entry, sizeof lanes);
+    std::memcpy(lanes, all + entry, sizeof lanes);
     for (const double lane : lanes) sum += lane;
     return sum;
   }
 };
 
-// Slopes of a channel at the positions of a row, times its gradients, which are readable up to a multiple of
-// Sites8::size.
+// Slopes of a channel at the sites of a strip, times its gradients.
 template <bool reflection, class T>
 ROTFAST_INLINE void add_slopes(
-    const Rows<T, 1>& rows, const T* frame, int64_t frame_row, const T* grad, SlopeSums<T>& sums) {
+    const Strip<T, 1>& strip, const T* frame, int64_t frame_row, const T* grad, SlopeSums<T>& sums) {
   using V = Vector<T>;
   static constexpr T count_up[8] = {0, 1, 2, 3, 4, 5, 6, 7};
   const T* below = frame + frame_row;
-  const int64_t count = rows.end - rows.begin;
-  auto X = V::load(count_up);
-  auto sum_u = sums.u, sum_v = sums.v, sum_u_X = sums.u_X, sum_v_X = sums.v_X;
-  int64_t column = 0;
-  for (const Sites8<T>* site = rows.sites.data(); column < count; ++site, column += Sites8<T>::size) {
-    for (int64_t k = 0; k < Sites8<T>::size; k += V::size, grad += V::size, X += T(V::size)) {
-      const Neighbours<T> upper(frame, site->cell + k), lower(below, site->cell + k);
+  typename V::type sum[6];
+  for (int e = 0; e < 6; ++e) sum[e] = sums.strip[e];
+  for (int64_t i = 0; i < strip.count; ++i) {
+    const Sites8<T>& site = strip.sites[i];
+    for (int64_t k = 0; k < Sites8<T>::size; k += V::size) {
+      const Neighbours<T> upper(frame, site.cell + k), lower(below, site.cell + k);
       const auto across = upper.right - upper.left, down = lower.left - upper.left;
       const auto twist = (lower.right - lower.left) - across;
-      const auto g = X < T(count) ? V::load(grad) : typename V::type{};
-      auto slope_u = g * (across + V::load(site->v + k) * twist);
-      auto slope_v = g * (down + V::load(site->u + k) * twist);
+      const auto g = V::load(grad + site.offset + k), X = site.X + V::load(count_up + k);
+      auto slope_u = g * (across + V::load(site.v + k) * twist);
+      auto slope_v = g * (down + V::load(site.u + k) * twist);
       if (reflection) {
-        slope_u *= V::load(site->sign_u + k);
-        slope_v *= V::load(site->sign_v + k);
+        slope_u *= V::load(strip.signs[i].u + k);
+        slope_v *= V::load(strip.signs[i].v + k);
       }
-      sum_u += slope_u;
-      sum_v += slope_v;
-      sum_u_X += slope_u * X;
-      sum_v_X += slope_v * X;
+      sum[0] += slope_u * X;
+      sum[1] += slope_u * site.Y;
+      sum[2] += slope_u;
+      sum[3] += slope_v * X;
+      sum[4] += slope_v * site.Y;
+      sum[5] += slope_v;
     }
   }
-  sums.u = sum_u;
-  sums.v = sum_v;
-  sums.u_X = sum_u_X;
-  sums.v_X = sum_v_X;
+  for (int e = 0; e < 6; ++e) sums.strip[e] = sum[e];
 }
 
 constexpr int64_t kFrameBytes = 768 << 10;  // of the frames that are read at a time, if they are many
@@ -133,40 +131,39 @@ ROTFAST_CLONES void bilinear_units(
     int64_t end_unit) {
   using T = Accumulator<S>;
   const int64_t plane = s.OH * s.OW, ahead = std::min(s.C * plane, kAhead);
-  const S* g_end = g + s.N * s.K * s.C * plane;
   // The next image is fetched while the present one is worked on, if both stay in the cache.
   const bool small = s.C * s.H * s.W * sizeof(S) <= 1 << 16 && x.pixel == 1;
-  const Frame frame = rows_frame(s);
+  const Frame frame = strip_frame(s);
   const int64_t group = std::clamp(kFrameBytes / (frame.numel() * int64_t(sizeof(T))), int64_t(1), s.C);
-  Rows<T, 1> rows(s, frame, padding, -1);
-  const auto frames = std::make_unique_for_overwrite<T[]>(group * frame.numel());
-  std::vector<T> copy(s.OW + Sites8<T>::size);
+  Strip<T, 1> strip(s, frame, padding, -1);
+  const auto frames = std::make_unique<T[]>(group * frame_step(frame));
+  std::vector<T> copy(strip.height * s.OW + Sites8<T>::size);
   for (int64_t unit = begin_unit; unit < end_unit; ++unit) {
     const int64_t n = unit / s.K;
-    rows.aim(matrix + 6 * unit);
+    strip.aim(matrix + 6 * unit);
     SlopeSums<T> sums;
     for (int64_t first = 0; first < s.C; first += group) {
       const int64_t channels = std::min(group, s.C - first);
       if (group < s.C || unit == begin_unit || unit % s.K == 0) {
         for (int64_t c = 0; c < channels; ++c) {
-          T* to = frames.get() + c * frame.numel();
+          T* to = frames.get() + c * frame_step(frame);
           fill_frame(frame, padding, x, x.plane(n, first + c), channel[first + c], to);
         }
       }
-      for (int64_t Y = 0; Y < s.OH; ++Y) {
-        rows.look(Y);
+      for (int64_t Y = 0; Y < s.OH; Y += strip.height) {
+        const int64_t rows = strip.look(Y);
         for (int64_t c = 0; c < channels; ++c) {
-          const S* row = g + (unit * s.C + first + c) * plane + Y * s.OW + rows.begin;
-          const T* grad = readable(row, rows.end - rows.begin, g_end, ahead, copy.data());
-          if (small && Y < s.H) fetch(x.plane(n + 1, first + c) + Y * x.row, s.W);
-          const T* plane_frame = frames.get() + c * frame.numel();
+          const S* first_row = g + (unit * s.C + first + c) * plane + Y * s.OW;
+          const T* grad = readable(first_row, rows * s.OW, first_row + (s.OH - Y) * s.OW, ahead, copy.data());
+          if (small && Y < s.H) fetch(x.plane(n + 1, first + c) + Y * x.row, rows * x.row);
+          const T* pixels = frames.get() + c * frame_step(frame);
           if (padding == Padding::reflection) {
-            add_slopes<true>(rows, plane_frame, frame.row, grad, sums);
+            add_slopes<true>(strip, pixels, frame.row, grad, sums);
           } else {
-            add_slopes<false>(rows, plane_frame, frame.row, grad, sums);
+            add_slopes<false>(strip, pixels, frame.row, grad, sums);
           }
         }
-        sums.end_row(rows.begin, Y);
+        sums.end_strip(Y);
       }
     }
     for (int e = 0; e < 6; ++e) out[6 * unit + e] = sums.total(e);
@@ -201,7 +198,7 @@ Tensor affine_matrix_grad(
     const int64_t grain = 1 + 20000 / (s.C * s.OH * s.OW + 1);
     const bool plain = options.order.u == 0 && options.order.v == 0;
     if (options.interpolation == Interpolation::bilinear && plain &&
-        rows_frame(s).numel() < int64_t(1) << 31) {
+        strip_frame(s).numel() < int64_t(1) << 30) {
       torch::stable::parallel_for(0, s.N * s.K, grain, [&](int64_t begin, int64_t end) {
         bilinear_units<stored_t>(
             s, options.padding, grad, images<stored_t>(x), matrices, channel.data(), out, begin, end);

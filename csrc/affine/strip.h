@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "affine/frame.h"
-#include "affine/neighbours.h"
 
 namespace rotfast {
 
@@ -18,11 +17,14 @@ constexpr int64_t kFrame = 2;
 
 // Rows are an odd number of elements apart: the pixels of a column then fall into different sets of the
 // cache.
-inline Frame rows_frame(const AffineShape& s) {
+inline Frame strip_frame(const AffineShape& s) {
   Frame frame(s.H, s.W, kFrame);
   frame.row |= 1;
   return frame;
 }
+
+// Frames are this far apart, so that what lies past the last column of a row has cells of its own.
+inline int64_t frame_step(const Frame& frame) { return frame.numel() + frame.row + 8; }
 
 // One line of a matrix: positions along one axis of the source.
 struct Axis {
@@ -56,38 +58,52 @@ ROTFAST_INLINE V loaded(const void* p) {
   return v;
 }
 
-// Positions of some columns that follow each other.
+// Positions of eight columns that follow each other. Those past the last column of a row see nothing.
 template <class T>
-struct alignas(32) Sites8 {
+struct Sites8 {
   static constexpr int64_t size = 8;
   typedef T Numbers __attribute__((vector_size(8 * sizeof(T))));
   typedef int32_t Integers __attribute__((vector_size(32)));
-  int32_t cell[size];  // times the unit of Rows
+  int32_t cell[size];  // times the unit of Strip
   T u[size], v[size];
-  T sign_u[size], sign_v[size];  // -1 where the source is seen reversed; written with reflection only
+  int32_t offset;  // of the first column in the strip
+  T X, Y;          // its column, and its row of the strip
 };
 
-// Positions of the output rows of one matrix after another; T is the type of the fractions.
+// For reflection: -1 where the source is seen reversed.
+template <class T>
+struct Signs8 {
+  T u[Sites8<T>::size], v[Sites8<T>::size];
+};
+
+// Positions of some output rows at a time, for one matrix after another; T is the type of the fractions.
 template <class T, int32_t unit>
-class Rows {
+class Strip {
  public:
-  int64_t begin = 0, end = 0;    // the columns that were looked at; the others see no pixel
-  std::vector<Sites8<T>> sites;  // from column `begin` on; cells past the last column are none of the image
+  const int64_t height;          // of the strips, in rows
+  int64_t count = 0;             // of what is in sites
+  std::vector<Sites8<T>> sites;  // row after row, but for columns that see no pixel
+  std::vector<Signs8<T>> signs;  // with reflection, of the sites
 
   // With a border, positions are clamped to border_low from below: from 0 on there are only pixels of the
   // image, -1 gives the same values and the slopes of the extended image, which vanish.
-  Rows(const AffineShape& s, const Frame& frame, Padding padding, double border_low)
-      : sites((s.OW + kSites - 1) / kSites),
+  Strip(const AffineShape& s, const Frame& frame, Padding padding, double border_low)
+      : height(std::max(kPixels / std::max(s.OW, int64_t(1)), int64_t(1))),
+        across_((s.OW + kSites - 1) / kSites),
+        nowhere_(frame.numel()),
         shape_(s),
         padding_(padding),
         border_low_(border_low),
         stride_(frame.row),
-        product_u_(sites.size() * kSites),
-        product_v_(sites.size() * kSites),
+        product_u_(across_ * kSites),
+        product_v_(across_ * kSites),
         start_u_(s.OH),
         start_v_(s.OH),
         first_(s.OH),
-        after_(s.OH) {}
+        after_(s.OH) {
+    sites.resize(height * across_ + kBlock / kSites);
+    if (padding == Padding::reflection) signs.resize(sites.size());
+  }
 
   // Chooses the matrix, and whether to look for nearest pixels: cells are then their places, fractions 0.
   ROTFAST_INLINE void aim(const double* matrix, bool nearest = false) {
@@ -121,41 +137,47 @@ class Rows {
     }
   }
 
-  ROTFAST_INLINE void look(int64_t Y) {
-    if (ordinary_) {
-      walk(Y);
-    } else if (nearest_) {
-      settle_row<true>(Y);
-    } else {
-      settle_row<false>(Y);
+  // Finds the positions of rows from first_row on; returns how many rows.
+  ROTFAST_INLINE int64_t look(int64_t first_row) {
+    const int64_t rows = std::min(height, shape_.OH - first_row);
+    Sites8<T>* site = sites.data();
+    for (int64_t Y = 0; Y < rows; ++Y) {
+      int64_t begin = 0, end = shape_.OW;
+      if (ordinary_) {
+        begin = first_[first_row + Y];
+        end = after_[first_row + Y];
+        walk(first_row, Y, begin, end, site);
+      } else if (nearest_) {
+        settle_row<true>(first_row, Y, site);
+      } else {
+        settle_row<false>(first_row, Y, site);
+      }
+      site = finish_row(end - begin, site);
     }
-    if (begin == end) return;
-    const int32_t last = int32_t((end - begin - 1) % kSites);
-    int32_t* cell = sites[(end - begin - 1) / kSites].cell;
-    for (int32_t k = 0; k < kSites; ++k) cell[k] = k > last ? k % 4 * unit : cell[k];
+    count = site - sites.data();
+    return rows;
   }
 
  private:
   static constexpr int64_t kSites = Sites8<T>::size, kBlock = 4 * kSites;
+  static constexpr int64_t kPixels =
+      128;  // of a strip of narrow rows: few, so that they do not drive images from the L1 cache
 
   // Each block of columns starts from its position in float64 and steps in T, by the slope less its whole
   // part: so the fractions of float32 are exact to a few units of the last place however large the image.
-  ROTFAST_INLINE void walk(int64_t Y) {
+  ROTFAST_INLINE void walk(int64_t first_row, int64_t Y, int64_t begin, int64_t end, Sites8<T>* site) const {
     using Numbers = typename Sites8<T>::Numbers;
     using Integers = typename Sites8<T>::Integers;
-    begin = first_[Y];
-    end = after_[Y];
-    const double start_u = start_u_[Y], start_v = start_v_[Y];
+    const double start_u = start_u_[first_row + Y], start_v = start_v_[first_row + Y];
     const int32_t row = int32_t(unit * stride_);
-    Sites8<T>* site = sites.data();
     for (int64_t X = begin; X < end; X += kBlock) {
       const double at_u = axis_u_.slope * double(X) + start_u, at_v = axis_v_.slope * double(X) + start_v;
       const double whole_u = std::floor(at_u), whole_v = std::floor(at_v);
       const T base_u = T(at_u - whole_u), base_v = T(at_v - whole_v);
       const uint32_t base =
           uint32_t(unit * ((int64_t(whole_v) + kFrame) * stride_ + int64_t(whole_u) + kFrame));
-      const int64_t columns = end - X < kBlock ? end - X : kBlock;
-      for (int32_t first = 0; first < columns; first += kSites, ++site) {
+      // Always a whole block: a loop of changing length costs more than what it leaves out.
+      for (int32_t first = 0; first < kBlock; first += kSites, ++site) {
         const Numbers at_left = base_u + loaded<Numbers>(ramp_u_ + first),
                       at_top = base_v + loaded<Numbers>(ramp_v_ + first);
         // Nothing is negative here: rounding towards zero is rounding down.
@@ -167,36 +189,57 @@ class Rows {
         std::memcpy(site->cell, &cell, sizeof cell);
         std::memcpy(site->u, &u, sizeof u);
         std::memcpy(site->v, &v, sizeof v);
+        place(Y, X + first, site);
       }
     }
   }
 
+  // Y is the row of the strip.
+  ROTFAST_INLINE void place(int64_t Y, int64_t X, Sites8<T>* site) const {
+    site->offset = int32_t(Y * shape_.OW + X);
+    if constexpr (unit == 1) {
+      site->X = T(X);
+      site->Y = T(Y);
+    }
+  }
+
+  // Returns where the sites of the next row begin.
+  ROTFAST_INLINE Sites8<T>* finish_row(int64_t columns, Sites8<T>* site) const {
+    if (columns == 0) return site;
+    site += (columns - 1) / kSites;
+    const int32_t last = int32_t((columns - 1) % kSites);
+    for (int32_t k = 0; k < kSites; ++k) {
+      site->cell[k] = k > last ? int32_t(unit * (nowhere_ + k % 4)) : site->cell[k];
+    }
+    return site + 1;
+  }
+
   template <bool nearest>
-  ROTFAST_INLINE void settle_row(int64_t Y) {
-    begin = 0;
-    end = shape_.OW;
+  ROTFAST_INLINE void settle_row(int64_t first_row, int64_t Y, Sites8<T>* site) {
     double start_u, start_v;
-    starts(Y, start_u, start_v);
+    starts(first_row + Y, start_u, start_v);
+    for (int64_t i = 0; i < across_; ++i) place(Y, i * kSites, site + i);
     switch (padding_) {
       case Padding::constant:
-        return settle<Padding::constant, nearest>(start_u, start_v);
+        return settle<Padding::constant, nearest>(start_u, start_v, site);
       case Padding::border:
-        return settle<Padding::border, nearest>(start_u, start_v);
+        return settle<Padding::border, nearest>(start_u, start_v, site);
       case Padding::reflection:
-        return settle<Padding::reflection, nearest>(start_u, start_v);
+        return settle<Padding::reflection, nearest>(start_u, start_v, site);
     }
   }
 
   template <Padding padding, bool nearest>
-  ROTFAST_INLINE void settle(double start_u, double start_v) {
+  ROTFAST_INLINE void settle(double start_u, double start_v, Sites8<T>* site) {
     const double *from_u = product_u_.data(), *from_v = product_v_.data();
-    for (Sites8<T>& site : sites) {
+    Signs8<T> ignored,
+        *sign = padding == Padding::reflection ? signs.data() + (site - sites.data()) : &ignored;
+    for (int64_t i = 0; i < across_; ++i, ++site, from_u += kSites, from_v += kSites) {
       int32_t column[kSites], row[kSites];
-      settle_axis<padding, nearest>(from_u, start_u, shape_.W, column, site.u, site.sign_u);
-      settle_axis<padding, nearest>(from_v, start_v, shape_.H, row, site.v, site.sign_v);
-      for (int64_t k = 0; k < kSites; ++k) site.cell[k] = unit * (row[k] * int32_t(stride_) + column[k]);
-      from_u += kSites;
-      from_v += kSites;
+      settle_axis<padding, nearest>(from_u, start_u, shape_.W, column, site->u, sign->u);
+      settle_axis<padding, nearest>(from_v, start_v, shape_.H, row, site->v, sign->v);
+      if (padding == Padding::reflection) ++sign;
+      for (int64_t k = 0; k < kSites; ++k) site->cell[k] = unit * (row[k] * int32_t(stride_) + column[k]);
     }
   }
 
@@ -243,6 +286,8 @@ class Rows {
     start_v = axis_v_.start(Y);
   }
 
+  int64_t across_;   // sites of a whole row
+  int64_t nowhere_;  // a cell past the frame
   AffineShape shape_;
   Padding padding_;
   double border_low_;
@@ -266,16 +311,16 @@ ROTFAST_INLINE void fetch(const S* first, int64_t count) {
 
 constexpr int64_t kAhead = 4096;
 
-// Part of a row of numbers in type T and readable up to a multiple of Sites8::size: itself or a copy. What
-// lies `ahead` of it is fetched: rows of channels are in different pages, which the processor does not
-// foresee.
+// Numbers in type T, readable up to eight further before `end`: themselves or a copy. What lies `ahead` of
+// them is fetched: channels are in different pages, which the processor does not foresee.
 template <class S, class T>
-ROTFAST_INLINE const T* readable(const S* row, int64_t count, const S* end, int64_t ahead, T* copy) {
-  fetch(row + ahead, count);
+ROTFAST_INLINE const T* readable(const S* first, int64_t count, const S* end, int64_t ahead, T* copy) {
+  fetch(first + ahead, count);
   if constexpr (std::is_same_v<S, T>) {
-    if (end - row >= count + Sites8<T>::size) return row;
+    if (end - first >= count + Sites8<T>::size) return first;
   }
-  for (int64_t i = 0; i < count; ++i) copy[i] = T(row[i]);
+  for (int64_t i = 0; i < count; ++i) copy[i] = T(first[i]);
+  for (int64_t i = 0; i < Sites8<T>::size; ++i) copy[count + i] = T(0);
   return copy;
 }
 
