@@ -29,6 +29,69 @@ void gather_row(
   }
 }
 
+// All channels of one image, tap by tap: the transpose of the general resampling, for kernels of any width.
+template <Interpolation kind, class S>
+void scatter_taps(
+    const AffineShape& s,
+    const AffineOptions& options,
+    const S* g,
+    const double* matrix,
+    Accumulator<S>* sums) {
+  using T = Accumulator<S>;
+  constexpr int count = tap_count(kind);
+  if constexpr (kind != Interpolation::nearest) {
+    if (maps_grid_onto_itself(matrix))
+      return scatter_taps<Interpolation::nearest>(s, options, g, matrix, sums);
+  }
+  for (int64_t Y = 0; Y < s.OH; ++Y) {
+    for (int64_t X = 0; X < s.OW; ++X) {
+      const Taps<kind, T> columns(bounded(position(matrix, 0, X, Y), s.W, options.padding), 0);
+      const Taps<kind, T> rows(bounded(position(matrix, 1, X, Y), s.H, options.padding), 0);
+      int64_t i[count], j[count];
+      for (int tap = 0; tap < count; ++tap) {
+        i[tap] = source_index(columns.first + tap, s.W, options.padding);
+        j[tap] = source_index(rows.first + tap, s.H, options.padding);
+      }
+      const bool inside = columns.first >= 0 && columns.first + count <= s.W;
+      for (int64_t c = 0; c < s.C; ++c) {
+        const T grad = T(g[(c * s.OH + Y) * s.OW + X]);
+        for (int b = 0; b < count; ++b) {
+          if (j[b] < 0) continue;
+          const T share = rows.weight[b] * grad;
+          T* row = sums + (c * s.H + j[b]) * s.W;
+          if (inside) {
+            for (int a = 0; a < count; ++a) row[columns.first + a] += columns.weight[a] * share;
+          } else {
+            for (int a = 0; a < count; ++a) {
+              if (i[a] >= 0) row[i[a]] += columns.weight[a] * share;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+template <Interpolation kind, class S>
+void scatter_images(
+    const AffineShape& s,
+    const AffineOptions& options,
+    const S* g,
+    const double* matrices,
+    S* gx,
+    int64_t begin,
+    int64_t end) {
+  const int64_t size = s.C * s.H * s.W;
+  std::vector<Accumulator<S>> sums(size);
+  for (int64_t n = begin; n < end; ++n) {
+    std::fill(sums.begin(), sums.end(), Accumulator<S>(0));
+    for (int64_t nk = n * s.K; nk < (n + 1) * s.K; ++nk) {
+      scatter_taps<kind>(s, options, g + nk * s.C * s.OH * s.OW, matrices + 6 * nk, sums.data());
+    }
+    std::copy(sums.begin(), sums.end(), gx + n * size);
+  }
+}
+
 // What one thread scatters into: a frame of cells for every channel that it works on at a time. A cell holds
 // what its corners receive (upper left, upper right, lower left, lower right), so that an output pixel is one
 // aligned addition; afterwards a pixel collects from the four cells around it.
@@ -159,10 +222,9 @@ ROTFAST_CLONES void scatter_units(
 
 constexpr int64_t kCellBytes = 1 << 18;  // of the frames that a thread works on at a time, if they are many
 
-// Whether nothing but adding weighted pixels is asked for.
-bool can_scatter(const AffineShape& s, const AffineOptions& options) {
-  return options.order.u == 0 && options.order.v == 0 && options.interpolation != Interpolation::bicubic &&
-         strip_frame(s).numel() < int64_t(1) << 28;
+// Whether nothing but adding pixels to the corners of cells is asked for.
+bool fits_cells(const AffineShape& s, const AffineOptions& options) {
+  return options.interpolation != Interpolation::bicubic && strip_frame(s).numel() < int64_t(1) << 28;
 }
 
 }  // namespace
@@ -180,10 +242,11 @@ Tensor affine_image_grad(
   const Tensor g = torch::stable::contiguous(g_), matrix = torch::stable::contiguous(matrix_);
   Tensor gx = new_result(g, {s.N, s.C, s.H, s.W});
   const double* matrices = data<double>(matrix);
+  const bool plain = options.order.u == 0 && options.order.v == 0;
   ROTFAST_DISPATCH_STORED(g.scalar_type(), "affine_image_grad", {
     const stored_t* grad = data<stored_t>(g);
     stored_t* result = mutable_data<stored_t>(gx);
-    if (can_scatter(s, options)) {
+    if (plain && fits_cells(s, options)) {
       const int64_t cells = kCellBytes / int64_t(4 * sizeof(Accumulator<stored_t>)) / strip_frame(s).numel();
       const int64_t group = std::max(std::min(cells, s.C), int64_t(1));
       const int64_t grain = 1 + 20000 / (group * s.K * s.OH * s.OW + group * s.H * s.W + 1);
@@ -194,6 +257,12 @@ Tensor affine_image_grad(
       return gx;
     }
     ROTFAST_DISPATCH_INTERPOLATION(options.interpolation, {
+      if (plain) {
+        torch::stable::parallel_for(0, s.N, 1, [&](int64_t begin, int64_t end) {
+          scatter_images<kind>(s, options, grad, matrices, result, begin, end);
+        });
+        return gx;
+      }
       torch::stable::parallel_for(0, s.N * s.H, 1 + 1000 / s.W, [&](int64_t begin, int64_t end) {
         for (int64_t e = begin; e < end; ++e) {
           const int64_t n = e / s.H;
