@@ -255,6 +255,8 @@ def conv_relu_linear(
     """linear(flatten(relu(conv2d(x, kernel)))) by the best backend; arguments are checked already."""
     geometry = make_geometry(x, kernel.shape, stride, padding, dilation, groups=1)
     reason = why_not_direct(x, kernel.dtype, kernel.shape)
+    if reason is None and not x.is_cpu:
+        reason = f"no compiled kernel for {x.device.type}"
     if reason is None and weight.shape[-2] > _OUTPUTS:
         reason = f"more than {_OUTPUTS} outputs"
     if reason is None:

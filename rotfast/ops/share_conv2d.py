@@ -1,6 +1,6 @@
 """share_conv2d: autograd, vmap and fake kernels over torch.ops.rotfast.conv2d and its derivatives.
 
-For few input channels on a CPU one Function expands the kernel and convolves directly; elsewhere the fused
+For few input channels one Function expands the kernel and convolves directly; elsewhere the fused
 expansion is followed by the library's convolution.
 
 Convolution, its input gradient and its weight gradient are the three derivatives of one trilinear form
@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import Operator, batch_as_tasks, call, match_tasks
+from rotfast.ops import triton
+from rotfast.ops.autograd import Operator, batch_as_tasks, call, in_float32, match_tasks
 from rotfast.ops.expand_dense import expand_dense
 from rotfast.ops.expand_kronecker import (
     ExpandKronecker,
@@ -50,6 +51,7 @@ class Geometry:
 
 # Kernel taps per group (input channels x kh x kw) up to which the direct kernel beats oneDNN.
 _DIRECT_TAPS = 32
+_CUDA_TAPS = 64  # beyond, cuDNN; not measured
 # Images x pixels x output channels up to which the call's overhead decides.
 _SMALL = 1 << 15
 
@@ -259,13 +261,14 @@ def why_not_direct(x: Tensor, W_dtype: torch.dtype, W_shape: Sequence[int]) -> s
     """Why the direct convolution does not serve these arguments, or None."""
     if (reason := backend.why_not_compiled()) is not None:
         return reason
-    if x.device.type != "cpu":
-        return f"no compiled kernel for {x.device.type}"
-    if x.dtype not in (torch.float32, torch.float64) or x.dtype != W_dtype:
+    if not x.is_cpu and (reason := triton.why_not(x)) is not None:
+        return reason
+    if x.dtype != W_dtype or (x.is_cpu and in_float32(x)):
         return f"the library's convolution serves {x.dtype}"
     taps = W_shape[-3] * W_shape[-2] * W_shape[-1]
-    if taps > _DIRECT_TAPS:
-        return f"{taps} taps per group, more than {_DIRECT_TAPS}"
+    limit = _DIRECT_TAPS if x.is_cpu else _CUDA_TAPS
+    if taps > limit:
+        return f"{taps} taps per group, more than {limit}"
     if x.stride(-3) == 1 and x.shape[-3] > 1 and x.shape[-1] > 1:
         return "channels_last images"
     return None
@@ -325,7 +328,9 @@ def share_conv2d(
     else:
         reason = why_not_direct(x, weight.dtype, weight.shape)
     if reason is None and why_not_fused(weight.flatten(-2), A, B, C) is None:
-        backend.explain("share_conv2d", "cpu", "fused expansion and direct convolution")
+        backend.explain(
+            "share_conv2d", "cpu" if x.is_cpu else "Triton", "fused expansion and direct convolution"
+        )
         return call(ShareConv2d, share_images(x, weight, bias, A, B, C), weight, A, B, C, bias, geometry)
     W = expand_kronecker(weight.flatten(-2), A, B, C)
     W = W.view(*W.shape[:-1], *weight.shape[-2:])
@@ -337,7 +342,7 @@ def _convolve(
 ) -> Tensor:
     """Convolve with a generated kernel, directly unless there is a reason against it."""
     if reason is None:
-        backend.explain(operator, "cpu", "expansion, then direct convolution")
+        backend.explain(operator, "cpu" if x.is_cpu else "Triton", "expansion, then direct convolution")
         return call(DirectConv2d, share_images(x, W, bias), W, bias, geometry)
     backend.explain(operator, "expansion, then torch.conv2d", reason)
     return library_conv2d(x, W, bias, geometry)

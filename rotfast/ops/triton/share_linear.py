@@ -81,7 +81,7 @@ def _product(a: Tensor, b: Tensor, bias: Tensor | None, tasks: int, summed: int)
         a.device,
     )
     return tuning.run(
-        key, tuning.candidates(M, N, products(a.dtype) == "tf32" or a.element_size() == 2), launch
+        key, tuning.candidates(M, N, K, products(a.dtype) == "tf32" or a.element_size() == 2), launch
     )
 
 

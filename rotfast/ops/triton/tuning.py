@@ -26,22 +26,27 @@ class Tiles(NamedTuple):
     stages: int
 
 
-def candidates(rows: int, columns: int, tensor_cores: bool) -> list[Tiles]:
-    """Tiles for a matrix product with a result of this size, the default first.
+def candidates(rows: int, columns: int, depth: int, tensor_cores: bool) -> list[Tiles]:
+    """Tiles for a matrix product of (rows, depth) by (depth, columns), the default first.
 
     Products without tensor cores need more registers.
     """
-    R, C = (min(64, max(16, triton.next_power_of_2(n))) for n in (rows, columns))
+
+    def fitted(size: int, largest: int) -> int:
+        return min(largest, max(16, triton.next_power_of_2(size)))
+
+    R, C = fitted(rows, 64), fitted(columns, 64)
     if R * C == 64 * 64 and not tensor_cores:
         R = 32
-    depth = 32 if tensor_cores else 16
-    warps = 4 if R * C > 512 else 2
-    return [
-        Tiles(R, C, depth, warps, 3),
-        Tiles(R, C, 2 * depth, warps, 2),
-        Tiles(max(16, R // 2), C, depth, warps, 4),
-        Tiles(R, max(16, C // 2), depth, warps, 4),
-    ]
+    D = 32 if tensor_cores else 16
+    warps = 4 if R * C > 256 else 2
+    tiles = (
+        Tiles(R, C, fitted(depth, D), warps, 3),
+        Tiles(R, C, fitted(depth, 2 * D), warps, 2),
+        Tiles(max(16, R // 2), C, fitted(depth, D), warps, 4),
+        Tiles(R, max(16, C // 2), fitted(depth, D), warps, 4),
+    )
+    return list(dict.fromkeys(tiles))
 
 
 def run(key: Hashable, tiles: Sequence[Tiles], launch: Callable[[Tiles], Tensor]) -> Tensor:

@@ -84,6 +84,50 @@ def test_share_linear_leaves_many_outputs_to_torch(choices: list[tuple[str, str,
     ]
 
 
+def conv2d(inputs: int, dtype: torch.dtype = torch.float32, size: int = 28) -> Tensor:
+    weight, A, B, C = warps(32, inputs, dtype)
+    x, W = fake(20, inputs, size, size, dtype=dtype), weight.unflatten(-1, (3, 3))
+    return ops.share_conv2d(x, W, A, B, C, None, (1, 1), (0, 0), (1, 1), 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_share_conv2d(dtype: torch.dtype, choices: list[tuple[str, str, str]]) -> None:
+    y = conv2d(1, dtype)
+    assert (y.shape, y.dtype, y.device.type) == ((20, 32, 26, 26), dtype, "cuda")
+    assert choices == [("share_conv2d", "Triton", "fused expansion and direct convolution")]
+
+
+def test_share_conv2d_with_more_channels(choices: list[tuple[str, str, str]]) -> None:
+    """B ⊗ C, then the taps, outgrow the kernels; a tiny convolution is not worth a Function."""
+    for inputs in (7, 8):
+        conv2d(inputs)
+    conv2d(3, size=4)
+    expansion = ("expand_kronecker", "torch's products", "B ⊗ C above 32 or A above 256")
+    library = "expansion, then torch.conv2d"
+    assert choices == [
+        expansion,
+        ("share_conv2d", "Triton", "expansion, then direct convolution"),
+        expansion,
+        ("share_conv2d", library, "72 taps per group, more than 64"),
+        ("expand_kronecker", "Triton", "fused kernel"),
+        ("share_conv2d", library, "small: torch's operators have less overhead than a Function"),
+    ]
+
+
+def test_share_conv2d_full(choices: list[tuple[str, str, str]]) -> None:
+    x, U, v, bias = fake(5, 20, 1, 28, 28), fake(32 * 9, 100), fake(5, 100), fake(32)
+    y = ops.share_conv2d_full(x, U, v, bias, (32, 1, 3, 3), (1, 1), (1, 1), (1, 1), 1)
+    assert y.shape == (5, 20, 32, 28, 28)
+    assert choices[1:] == [("share_conv2d_full", "Triton", "expansion, then direct convolution")]
+
+
+def test_conv_relu_linear_has_no_kernel(choices: list[tuple[str, str, str]]) -> None:
+    x, kernel, head = fake(20, 1, 28, 28), fake(32, 1, 3, 3), fake(10, 32 * 26 * 26)
+    ops.conv_relu_linear(x, kernel, None, head, None, (1, 1), (0, 0), (1, 1))
+    reason = "no compiled kernel for cuda"
+    assert choices == [("conv_relu_linear", "torch's convolution and product", reason)]
+
+
 @pytest.mark.parametrize(
     ("absent", "capability", "reason"),
     [
