@@ -154,6 +154,12 @@ def _products(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
             BC = (B[..., :, None, :, None] * C[..., None, :, None, :]).flatten(-2).flatten(-3, -2)
         W = A @ (weight.flatten(-2) @ BC.mT)
         return W.view(*W.shape[:-1], I, K)  # unflatten is written in Python
+    if weight.dim() == 3 and A.dim() == B.dim() == C.dim() == 2:
+        # One large product each and two copies between them: half the time of a product for every row of weight.
+        P, O = weight.shape[0], A.shape[0]  # noqa: E741
+        W = (weight.reshape(-1, L) @ C.mT).view(P, Q, K).transpose(0, 1).reshape(Q, -1)
+        W = (B @ W).view(I, P, K).transpose(0, 1).reshape(P, -1)
+        return (A @ W).view(O, I, K)
     if B.dim() > 2:
         B = B.unsqueeze(-3)
     if C.dim() > 2:
