@@ -57,6 +57,15 @@ def test_value_is_rot90(size: int, dtype: torch.dtype) -> None:
     assert torch.equal(ops.rotate90_all(x), all_turns(x))
 
 
+@pytest.mark.parametrize(("size", "dtype"), [(503, torch.float32), (1001, torch.uint8)], ids=str)
+def test_large_results_in_new_and_in_used_memory(size: int, dtype: torch.dtype) -> None:
+    x = images(3, 1, size, size, dtype)
+    expected, k = all_turns(x), turns(3, 4)
+    for _ in range(4):  # freed memory is handed out again
+        assert torch.equal(ops.rotate90_all(x), expected)
+        assert torch.equal(ops.rotate90(x, k)[:, 2], loop(x, k[:, 2]))
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("size", [(1, 9), (3, 2), (40, 17), (16, 300), (300, 4)], ids=str)
 def test_half_turns_of_rectangles(size: tuple[int, int], dtype: torch.dtype) -> None:
