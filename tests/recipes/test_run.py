@@ -189,6 +189,15 @@ def test_text_is_written_whole_or_not_at_all(run, monkeypatch):
     assert run.read_json("summary.json") == {"a": 1}
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own handler: a process started in the background may ignore interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_second_interrupt_interrupts():
     before = signal.getsignal(signal.SIGINT)
     with catch_interrupt() as stop:
