@@ -155,7 +155,7 @@ def _products(weight: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
         W = A @ (weight.flatten(-2) @ BC.mT)
         return W.view(*W.shape[:-1], I, K)  # unflatten is written in Python
     if weight.dim() == 3 and A.dim() == B.dim() == C.dim() == 2:
-        # One large product each and two copies between them: half the time of a product for every row of weight.
+        # One large product each and two copies between them: less than a product for every row of weight.
         P, O = weight.shape[0], A.shape[0]  # noqa: E741
         W = (weight.reshape(-1, L) @ C.mT).view(P, Q, K).transpose(0, 1).reshape(Q, -1)
         W = (B @ W).view(I, P, K).transpose(0, 1).reshape(P, -1)
