@@ -40,8 +40,9 @@ def test_images_are_turned_by_the_angle_of_the_task():
     images, _ = source()
     episode = episodes().sample()
     for t in range(5):
-        expected = rotfast.rotate(images[episode.y_qry[t], None] / 255, episode.angle[t].item())
-        torch.testing.assert_close(episode.x_qry[t], expected)
+        drawn, angle = images[episode.y_qry[t], None], episode.angle[t].expand(3)
+        assert torch.equal(episode.x_qry[t], rotfast.rotate(drawn, angle, mean=0, std=1))
+        torch.testing.assert_close(episode.x_qry[t], rotfast.rotate(drawn / 255, angle))
     assert episode.x_spt[4, :, 0, 0, 3].tolist() == [1.0, 1.0]  # 90 degrees: from the right edge to the top
 
 
