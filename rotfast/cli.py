@@ -19,8 +19,8 @@ usage: rotfast COMMAND ...
 
 rotfast COMMAND --help says more."""
 
-# Words of a command and the function of rotfast.recipes.commands behind them.
-_RECIPE_COMMANDS = {("train", "msr"): "train_msr", ("evaluate",): "evaluate", ("plot",): "plot"}
+# Functions of rotfast.recipes.commands.
+_RECIPE_COMMANDS = ("train", "evaluate", "plot")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,9 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments == ["doctor"]:
         print(importlib.import_module("rotfast.doctor").report())
         return 0
-    for words, name in _RECIPE_COMMANDS.items():
-        if tuple(arguments[: len(words)]) == words:
-            return _run(name, arguments[len(words) :])
+    if arguments and arguments[0] in _RECIPE_COMMANDS:
+        return _run(arguments[0], arguments[1:])
     print(_USAGE, file=sys.stderr)
     return _fail(f"unknown command: {shlex.join(arguments)}" if arguments else "which command?")
 

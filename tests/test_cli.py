@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from rotfast import cli
-from rotfast.recipes.msr_runs import open_run
+from rotfast.recipes.msr import MsrConfig
+from rotfast.recipes.seeds import open_run
 
 SMALL = ["--steps", "2", "--tasks", "2", "--test-tasks", "2", "--k-qry", "3", "--device", "cpu"]
 
@@ -37,7 +38,7 @@ def test_train_evaluate_plot(tmp_path, capsys):
 def test_flags_override_the_preset(tmp_path):
     run = tmp_path / "run"
     assert train("--problem=rank1", "--preset=as-in-deck", "--inner-lr", "0.05", "--run", run) == 0
-    config = open_run(run)[1]
+    config = open_run(MsrConfig, run)[1]
     assert (config.inner_lr, config.outer_lr, config.fresh, config.model) == (0.05, 1e-3, False, "share")
 
 
@@ -88,7 +89,7 @@ def test_resume_with_another_configuration(tmp_path, capsys):
     ("options", "message"),
     [
         (["--problem", "rank9"], "problem must be one of rank1"),
-        (["--preset", "best"], "preset must be as-in-deck or recommended"),
+        (["--preset", "best"], "preset must be one of as-in-deck, recommended"),
         (["--problem"], "expected one argument"),
         (
             ["--problem", "rank1", "--model", "single"],
@@ -135,8 +136,22 @@ def test_unknown_command(capsys):
 def test_evaluate_needs_a_run(tmp_path, capsys):
     assert cli.main(["evaluate", str(tmp_path)]) == 2
     assert "is no run folder" in capsys.readouterr().err
+    assert cli.main(["evaluate", "--tasks", "1"]) == 2
+    assert "which run folder?" in capsys.readouterr().err
+    (tmp_path / "config.yaml").write_text("recipe: msr")
     assert cli.main(["evaluate", str(tmp_path), "--tasks", "0"]) == 2
     assert "tasks must be at least 1" in capsys.readouterr().err
+
+
+def test_unknown_recipe(tmp_path, capsys):
+    assert cli.main(["train", "bird"]) == 2
+    assert "recipe to train must be one of msr" in capsys.readouterr().err
+    (tmp_path / "config.yaml").write_text("recipe: bird")
+    assert cli.main(["plot", str(tmp_path)]) == 2
+    assert "recipe must be one of msr" in capsys.readouterr().err
+    (tmp_path / "config.yaml").write_text("steps: 3")
+    assert cli.main(["plot", str(tmp_path)]) == 2
+    assert "does not say which recipe" in capsys.readouterr().err
 
 
 def test_doctor(capsys):

@@ -1,6 +1,7 @@
 """The documentation is true: code runs, links resolve, commands and tables are those of the code."""
 
 import doctest
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -93,16 +94,15 @@ def test_make_targets_exist(page):
 
 @each_page
 def test_training_commands_are_understood(page):
-    lines = [command for command in commands(page) if command.startswith("rotfast train msr")]
+    lines = [command for command in commands(page) if command.startswith("rotfast train ")]
     if not lines:
         return
     pytest.importorskip("tyro")
-    from rotfast.recipes.commands import _parse_train_msr
-
     for line in lines:
-        arguments = shlex.split(line)[3:]
+        _, _, recipe, *arguments = shlex.split(line)
+        commands_module = importlib.import_module(f"rotfast.recipes.{recipe.replace('-', '_')}.commands")
         if "--resume" not in arguments:  # its folder would have to exist
-            _parse_train_msr(arguments)
+            commands_module.train.parse(arguments)
 
 
 def test_the_readme_names_all_that_is_public():
@@ -112,7 +112,7 @@ def test_the_readme_names_all_that_is_public():
 
 def test_the_table_of_presets_is_the_codes():
     pytest.importorskip("lightning_fabric")
-    from rotfast.recipes.msr_config import PROBLEMS, ROTATED, preset_config
+    from rotfast.recipes.msr.config import PROBLEMS, ROTATED, preset_config
 
     page = (ROOT / "docs" / "recipes" / "msr.md").read_text(encoding="utf-8")
     table = re.search(r"^\| option .*\n\|[- |]+\n((?:\|.*\n)+)", page, re.MULTILINE)

@@ -21,9 +21,9 @@ from probe import finished, load, reachable
 
 from rotfast import plots
 from rotfast.data import synthetic_problem
-from rotfast.recipes.msr_score import spread
-from rotfast.recipes.msr_tasks import load_images, make_source
+from rotfast.recipes.msr.tasks import load_images, make_source
 from rotfast.recipes.run import RunFolder
+from rotfast.recipes.seeds import spread
 
 FIGURES = Path(__file__).parent.parent / "figures"
 # Test losses after 1000 steps that the original code gives: mean, and half of the interval where it is known.

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from rotfast.data import synthetic_problem
 from rotfast.meta import MetaLearner
-from rotfast.recipes.msr import load_learner, make_learner
-from rotfast.recipes.msr_config import MsrConfig
-from rotfast.recipes.msr_runs import open_run
-from rotfast.recipes.msr_score import measure
-from rotfast.recipes.msr_tasks import make_source
+from rotfast.recipes.msr.config import MsrConfig
+from rotfast.recipes.msr.score import measure
+from rotfast.recipes.msr.tasks import make_source
+from rotfast.recipes.msr.training import load_learner, make_learner
+from rotfast.recipes.seeds import open_run
 
 SEEDS = (0, 1, 2)
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 def load(folder: Path) -> tuple[MsrConfig, MetaLearner]:
     """The configuration and the learner of a run."""
-    run, config, _ = open_run(folder)
+    run, config, _ = open_run(MsrConfig, folder)
     return config, load_learner(run, config)[0]
 
 

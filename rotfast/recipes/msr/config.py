@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import math
-import types
 import typing
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
-from rotfast.recipes.run import RunError
+from rotfast.recipes.config import (
+    Device,
+    Precision,
+    Preset,
+    RecipeConfig,
+    check_at_least,
+    check_choice,
+    check_finite_not_negative,
+)
 
-__all__ = [
-    "PROBLEMS",
-    "ROTATED",
-    "MsrConfig",
-    "config_from_dict",
-    "config_to_dict",
-    "preset_config",
-]
+__all__ = ["PROBLEMS", "ROTATED", "MsrConfig", "preset_config"]
 
 Problem = Literal["rank1", "rank2", "rank5", "rot8", "rot8-flip", "rotated-digits", "rotated-mnist"]
 Model = Literal["share", "conv", "fc", "lc", "single", "dedicated"]
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Preset = Literal["as-in-deck", "recommended"]
 
 PROBLEMS: tuple[str, ...] = typing.get_args(Problem)
 ROTATED = ("rotated-digits", "rotated-mnist")
@@ -39,7 +36,7 @@ _AT_LEAST_ONE = (
 
 
 @dataclass(frozen=True)
-class MsrConfig:
+class MsrConfig(RecipeConfig):
     """Meta-learning symmetries by reparameterisation (Zhou, Knowles, Finn 2020, arXiv 2007.02933).
 
     The defaults of a problem come from its preset (`preset_config`); the values here are those of the study's
@@ -51,6 +48,8 @@ class MsrConfig:
         ...
         ValueError: model must be one of share, conv for problem rot8, got 'fc'
     """
+
+    recipe: ClassVar[str] = "msr"
 
     problem: Problem = "rank1"
     """What is learned: synthetic linear maps with a hidden symmetry, or rotated images of digits."""
@@ -104,14 +103,13 @@ class MsrConfig:
     """Steps between checkpoints."""
     device: Device = "auto"
     """Where to compute; auto takes an accelerator that is there."""
-    precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Precision = "32-true"
     """Number format of parameters and arithmetic."""
     data_dir: str | None = None
     """Folder with MNIST's files; otherwise ROTFAST_DATA names it, or MNIST is downloaded."""
 
     def __post_init__(self) -> None:
-        if self.problem not in PROBLEMS:
-            raise ValueError(f"problem must be one of {', '.join(PROBLEMS)}, got {self.problem!r}")
+        check_choice("problem", self.problem, PROBLEMS)
         models = _MODELS[self.problem]
         if self.model not in models:
             raise ValueError(
@@ -120,30 +118,23 @@ class MsrConfig:
         if self.routed and self.model != "dedicated":
             raise ValueError(f"routed needs model dedicated, got {self.model!r}")
         for name in _AT_LEAST_ONE:
-            _check_at_least(name, getattr(self, name), 1)
+            check_at_least(name, getattr(self, name), 1)
         if self.task_chunk is not None:
-            _check_at_least("task_chunk", self.task_chunk, 1)
+            check_at_least("task_chunk", self.task_chunk, 1)
         for name in ("seed", "inner_steps"):
-            _check_at_least(name, getattr(self, name), 0)
+            check_at_least(name, getattr(self, name), 0)
         for name in ("inner_lr", "outer_lr"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
+            check_finite_not_negative(name, getattr(self, name))
         if not self.angles or not all(map(math.isfinite, self.angles)):
             raise ValueError(f"angles must be at least one finite number of degrees, got {self.angles}")
         if len(set(self.angles)) != len(self.angles):
             raise ValueError(f"angles must differ from each other, got {self.angles}")
-        if self.preset not in typing.get_args(Preset):
-            raise ValueError(f"preset must be as-in-deck or recommended, got {self.preset!r}")
+        check_choice("preset", self.preset, typing.get_args(Preset))
 
     @property
     def rotated(self) -> bool:
         """Whether this is one of the rotated digit problems, a classification."""
         return self.problem in ROTATED
-
-
-def _check_at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
 # What differs from the fields' defaults, which are the study's own for the synthetic problems.
@@ -201,50 +192,3 @@ def preset_config(problem: str = "rotated-digits", preset: str = "recommended") 
         model="single" if problem in ROTATED else "share",
     )
     return replace(base, **_PRESETS[problem, preset])
-
-
-def config_to_dict(config: MsrConfig) -> dict[str, Any]:
-    """The configuration as config.yaml holds it."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()
-    }
-
-
-def config_from_dict(values: Mapping[str, Any]) -> MsrConfig:
-    """Read a configuration back.
-
-    Raises:
-        RunError: A field is unknown, missing or has a wrong value.
-
-    Example:
-        >>> config_from_dict(config_to_dict(MsrConfig(steps=5))).steps
-        5
-    """
-    known = typing.get_type_hints(MsrConfig)
-    for name in values:
-        if name not in known:
-            raise RunError(f"config.yaml has an unknown field {name!r}")
-    for field in fields(MsrConfig):
-        if field.name not in values:
-            raise RunError(f"config.yaml lacks the field {field.name!r}")
-    converted = {name: _convert(name, value, known[name]) for name, value in values.items()}
-    try:
-        return MsrConfig(**converted)
-    except ValueError as error:
-        raise RunError(f"config.yaml: {error}") from error
-
-
-def _convert(name: str, value: Any, hint: Any) -> Any:
-    """A value as YAML gives it in the type of its field."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_convert(name, item, arguments[0]) for item in value)
-    if origin is Literal and value in arguments:
-        return value
-    if origin is types.UnionType:
-        return value if value is None else _convert(name, value, arguments[0])
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(hint, type) and type(value) is hint:
-        return value
-    raise RunError(f"config.yaml: {name} has the wrong value {value!r}")

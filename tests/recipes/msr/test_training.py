@@ -10,10 +10,12 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from rotfast.recipes import msr, msr_runs
-from rotfast.recipes.msr_config import preset_config
-from rotfast.recipes.msr_plots import plot_run
+from rotfast.recipes import msr
+from rotfast.recipes.config import config_to_dict
+from rotfast.recipes.msr import MsrConfig, preset_config, runs, training
+from rotfast.recipes.msr.plots import plot_run
 from rotfast.recipes.run import RunError, RunFolder, RunStopped
+from rotfast.recipes.seeds import open_run
 
 SMALL = {"steps": 6, "test_every": 3, "log_every": 2, "checkpoint_every": 4}
 RANK1 = replace(preset_config("rank1", "as-in-deck"), **SMALL, tasks=3, test_tasks=4)
@@ -46,7 +48,7 @@ def metrics(folder):
 
 def stop_after(monkeypatch, step):
     """Press Ctrl-C while the given step runs."""
-    query, calls = msr.MetaLearner.query, []
+    query, calls = training.MetaLearner.query, []
 
     def pressed(learner, *tasks):
         if torch.is_grad_enabled():
@@ -56,7 +58,7 @@ def stop_after(monkeypatch, step):
             signal.raise_signal(signal.SIGINT)
         return query(learner, *tasks)
 
-    monkeypatch.setattr(msr.MetaLearner, "query", pressed)
+    monkeypatch.setattr(training.MetaLearner, "query", pressed)
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
@@ -84,9 +86,9 @@ def test_killed_run_resumes_from_its_last_checkpoint(tmp_path, monkeypatch):
 
     # The second test is at step 3 and the third at step 6, after the checkpoint of step 4 and two more lines.
     calls = []
-    measure = msr.measure
+    measure = training.measure
     monkeypatch.setattr(
-        msr, "measure", lambda *a: die() if calls.append(1) or len(calls) == 3 else measure(*a)
+        training, "measure", lambda *a: die() if calls.append(1) or len(calls) == 3 else measure(*a)
     )
     with pytest.raises(SystemError):
         train(RANK1, tmp_path / "parts")
@@ -98,7 +100,7 @@ def test_killed_run_resumes_from_its_last_checkpoint(tmp_path, monkeypatch):
 
 def test_run_without_a_checkpoint_resumes_from_the_start(tmp_path):
     train(RANK1, tmp_path / "whole")
-    RunFolder(tmp_path / "run").create(msr.config_to_dict(RANK1))
+    RunFolder(tmp_path / "run").create(config_to_dict(RANK1))
     train(RANK1, tmp_path / "run", resume=True)
     assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
 
@@ -134,7 +136,7 @@ def test_files_of_a_run(tmp_path):
         (6, "test"),
     ]
     assert records[-1]["images_per_angle"] == {"0.0": 3, "9.0": 3}
-    assert msr_runs.open_run(tmp_path)[1] == DIGITS
+    assert open_run(MsrConfig, tmp_path)[1] == DIGITS
     assert "0.A_warp" in load_file(tmp_path / "checkpoint/model.safetensors")
 
 
@@ -159,14 +161,14 @@ def test_other_configuration_is_refused(tmp_path):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_training_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(value, tmp_path, monkeypatch):
-    query, calls = msr.MetaLearner.query, []
+    query, calls = training.MetaLearner.query, []
 
     def diverge(learner, *tasks):
         losses, outputs = query(learner, *tasks)
         calls.append(torch.is_grad_enabled())
         return (losses * value if sum(calls) == 5 else losses), outputs
 
-    monkeypatch.setattr(msr.MetaLearner, "query", diverge)
+    monkeypatch.setattr(training.MetaLearner, "query", diverge)
     with pytest.raises(RunError, match=r"training loss of step 5 is not finite: lower --outer-lr"):
         train(RANK1, tmp_path)
     assert RunFolder(tmp_path).load_state()["step"] == 4
@@ -202,37 +204,37 @@ def test_too_many_query_images_are_a_message(tmp_path):
 
 
 def test_several_seeds(tmp_path):
-    summary = msr_runs.train_seeds(RANK1, tmp_path / "run", [3, 4], console=Console(file=io.StringIO()))
+    summary = runs.train_seeds(RANK1, tmp_path / "run", [3, 4], console=Console(file=io.StringIO()))
     alone = train(replace(RANK1, seed=4), tmp_path / "alone")
     losses = summary["test"]["loss"]
     assert losses["values"][1] == alone["test"]["loss"]
     assert losses["mean"] == pytest.approx(sum(losses["values"]) / 2)
     assert losses["ci95"] == pytest.approx(12.7062 * losses["std"] / 2**0.5)
-    assert msr_runs.open_run(tmp_path / "run")[2] == (3, 4)
+    assert open_run(MsrConfig, tmp_path / "run")[2] == (3, 4)
 
 
 def test_several_seeds_resume_where_they_stopped(tmp_path, monkeypatch):
     console = Console(file=io.StringIO())
-    whole = msr_runs.train_seeds(RANK1, tmp_path / "whole", [0, 1], console=console)
+    whole = runs.train_seeds(RANK1, tmp_path / "whole", [0, 1], console=console)
     with monkeypatch.context() as patch:
         stop_after(patch, 8)
         with pytest.raises(RunStopped, match="all seeds: --resume"):
-            msr_runs.train_seeds(RANK1, tmp_path / "parts", [0, 1], console=console)
-    parts = msr_runs.train_seeds(RANK1, tmp_path / "parts", [0, 1], resume=True, console=console)
+            runs.train_seeds(RANK1, tmp_path / "parts", [0, 1], console=console)
+    parts = runs.train_seeds(RANK1, tmp_path / "parts", [0, 1], resume=True, console=console)
     assert parts["test"] == whole["test"]
     with pytest.raises(RunError, match=r"seeds is \[0, 1\] in its config\.yaml, got \[0, 1, 2\]"):
-        msr_runs.train_seeds(RANK1, tmp_path / "parts", [0, 1, 2], resume=True, console=console)
+        runs.train_seeds(RANK1, tmp_path / "parts", [0, 1, 2], resume=True, console=console)
 
 
 def test_seed_given_twice_is_refused(tmp_path):
     with pytest.raises(RunError, match="seeds must differ from each other, got 1 1"):
-        msr_runs.train_seeds(RANK1, tmp_path / "run", [1, 1])
+        runs.train_seeds(RANK1, tmp_path / "run", [1, 1])
 
 
 @pytest.mark.parametrize("name", ["rank1", "single", "routed", "dedicated-as-in-deck"])
 def test_evaluation_and_plots(name, tmp_path):
     train(CONFIGS[name], tmp_path)
-    result = msr_runs.evaluate(tmp_path, tasks=4)
+    result = runs.evaluate(tmp_path, tasks=4)
     assert result == json.loads((tmp_path / "evaluation.json").read_text())
     assert (result["step"], result["tasks"]) == (6, 4)
     written = plot_run(tmp_path)
@@ -250,16 +252,16 @@ def test_plots_of_a_steered_bank_show_the_group_action(tmp_path):
 
 
 def test_evaluation_and_plots_of_several_seeds(tmp_path):
-    msr_runs.train_seeds(RANK1, tmp_path, [0, 1], console=Console(file=io.StringIO()))
-    result = msr_runs.evaluate(tmp_path, tasks=4)
+    runs.train_seeds(RANK1, tmp_path, [0, 1], console=Console(file=io.StringIO()))
+    result = runs.evaluate(tmp_path, tasks=4)
     assert result["seeds"] == [0, 1]
     assert len(result["test"]["loss"]["values"]) == 2
     assert tmp_path / "figures/losses.png" in plot_run(tmp_path)
 
 
 def test_evaluation_needs_a_checkpoint(tmp_path):
-    RunFolder(tmp_path / "run").create(msr.config_to_dict(RANK1))
+    RunFolder(tmp_path / "run").create(config_to_dict(RANK1))
     with pytest.raises(RunError, match="has no checkpoint"):
-        msr_runs.evaluate(tmp_path / "run")
+        runs.evaluate(tmp_path / "run")
     with pytest.raises(RunError, match="is no run folder"):
-        msr_runs.evaluate(tmp_path)
+        runs.evaluate(tmp_path)

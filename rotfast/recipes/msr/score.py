@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rotfast.plots.losses import student_t_975
-from rotfast.recipes.msr_tasks import Tasks
+from rotfast.recipes.msr.tasks import Tasks
 from rotfast.recipes.run import RunError
 
-__all__ = ["Score", "check_finite", "describe", "measure", "spread"]
+__all__ = ["Score", "check_finite", "describe", "measure"]
 
 
 @dataclass
@@ -84,22 +83,3 @@ def describe(record: dict[str, Any]) -> str:
     if "loss_ci95" in record:
         text += f" ± {record['loss_ci95']:.4f}"
     return text + (f"  accuracy {record['accuracy']:.2%}" if "accuracy" in record else "")
-
-
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean of independent runs; from two runs on, standard deviation and half of Student's 95 % interval.
-
-    Example:
-        >>> spread([1.0, 3.0])["mean"], spread([1.0])["ci95"]
-        (2.0, None)
-    """
-    result: dict[str, Any] = {
-        "mean": statistics.fmean(values),
-        "std": None,
-        "ci95": None,
-        "values": [*values],
-    }
-    if len(values) > 1:
-        result["std"] = statistics.stdev(values)
-        result["ci95"] = student_t_975(len(values) - 1) * result["std"] / math.sqrt(len(values))
-    return result

@@ -3,14 +3,8 @@
 import pytest
 import yaml
 
-from rotfast.recipes.msr_config import (
-    PROBLEMS,
-    ROTATED,
-    MsrConfig,
-    config_from_dict,
-    config_to_dict,
-    preset_config,
-)
+from rotfast.recipes.config import config_from_dict, config_to_dict
+from rotfast.recipes.msr.config import PROBLEMS, ROTATED, MsrConfig, preset_config
 from rotfast.recipes.run import RunError
 
 
@@ -20,7 +14,7 @@ def test_every_preset_survives_the_file(problem, preset):
     config = preset_config(problem, preset)
     assert (config.problem, config.preset) == (problem, preset)
     text = yaml.safe_dump(config_to_dict(config), sort_keys=False)
-    assert config_from_dict(yaml.safe_load(text)) == config
+    assert config_from_dict(MsrConfig, yaml.safe_load(text)) == config
 
 
 def test_synthetic_defaults_are_those_of_the_study():
@@ -68,7 +62,7 @@ def test_rotated_defaults_are_those_of_the_study(problem):
         ({"angles": ()}, "angles must be at least one finite number of degrees"),
         ({"angles": (0.0, float("inf"))}, "angles must be at least one finite number of degrees"),
         ({"angles": (9.0, 9.0)}, "angles must differ from each other"),
-        ({"preset": "best"}, "preset must be as-in-deck or recommended, got 'best'"),
+        ({"preset": "best"}, "preset must be one of as-in-deck, recommended, got 'best'"),
     ],
 )
 def test_bad_values_are_named(change, message):
@@ -79,6 +73,7 @@ def test_bad_values_are_named(change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"recipe": "rotnet"}, "recipe must be msr, got rotnet"),
         ({"colour": "red"}, "unknown field 'colour'"),
         ({"steps": "many"}, "steps has the wrong value 'many'"),
         ({"steps": True}, "steps has the wrong value True"),
@@ -89,11 +84,11 @@ def test_bad_values_are_named(change, message):
 )
 def test_bad_file_is_named(change, message):
     with pytest.raises(RunError, match=rf"config\.yaml.*{message}"):
-        config_from_dict({**config_to_dict(MsrConfig()), **change})
+        config_from_dict(MsrConfig, {**config_to_dict(MsrConfig()), **change})
 
 
 def test_missing_field_is_named():
     values = config_to_dict(MsrConfig())
     del values["inner_lr"]
     with pytest.raises(RunError, match=r"config\.yaml lacks the field 'inner_lr'"):
-        config_from_dict(values)
+        config_from_dict(MsrConfig, values)

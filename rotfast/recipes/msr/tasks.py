@@ -24,7 +24,7 @@ from rotfast.data import (
     load_rmnist_task_data,
     synthetic_problem,
 )
-from rotfast.recipes.msr_config import MsrConfig
+from rotfast.recipes.msr.config import MsrConfig
 from rotfast.recipes.run import RunError
 
 __all__ = ["TEST_SEED", "TaskSource", "Tasks", "make_source"]

@@ -1,33 +1,28 @@
-"""The MSR recipe: meta-learn symmetries (Zhou, Knowles, Finn 2020) into a run folder."""
+"""Training of one seed of the MSR recipe."""
 
 from __future__ import annotations
 
 import math
-import platform
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from lightning_fabric import Fabric
 from rich.console import Console
 from torch import nn
 from torch.nn import functional as F
 
-import rotfast
 from rotfast.meta import MetaLearner
 from rotfast.models import DedicatedCircuits, SingleCircuit, synthetic_model
-from rotfast.recipes.msr_config import MsrConfig, config_to_dict
-from rotfast.recipes.msr_score import Score, check_finite, describe, measure
-from rotfast.recipes.msr_tasks import TaskSource, make_source
+from rotfast.recipes.config import config_to_dict
+from rotfast.recipes.environment import make_fabric, versions
+from rotfast.recipes.msr.config import MsrConfig
+from rotfast.recipes.msr.score import Score, check_finite, describe, measure
+from rotfast.recipes.msr.tasks import TaskSource, make_source
 from rotfast.recipes.progress import StepProgress
-from rotfast.recipes.run import RunError, RunFolder, RunStopped, catch_interrupt
+from rotfast.recipes.run import RunFolder, RunStopped, catch_interrupt
 
-__all__ = ["load_learner", "make_fabric", "make_learner", "make_net", "train", "versions"]
-
-# Fields that change nothing in the result, or only by rounding: a run may continue on another machine.
-FREE_ON_RESUME = frozenset({"device", "data_dir", "checkpoint_every"})
+__all__ = ["load_learner", "make_learner", "make_net", "train"]
 
 
 def make_net(config: MsrConfig) -> nn.Module:
@@ -101,7 +96,7 @@ def train(
     """
     run = RunFolder(folder)
     if resume:
-        run.check_config(config_to_dict(config), FREE_ON_RESUME)
+        run.check_config(config_to_dict(config), config.free_on_resume)
     fabric = make_fabric(config)
     source = make_source(config)
     learner = make_learner(config)
@@ -163,18 +158,6 @@ def load_learner(run: RunFolder, config: MsrConfig) -> tuple[MetaLearner, int]:
     return learner, state["step"]
 
 
-def make_fabric(config: MsrConfig) -> Fabric:
-    """Device and number format of a configuration.
-
-    Raises:
-        RunError: The device is not there, or the format does not exist on it.
-    """
-    try:
-        return Fabric(accelerator=config.device, devices=1, precision=config.precision)
-    except (RuntimeError, ValueError) as error:
-        raise RunError(f"device {config.device} with precision {config.precision}: {error}") from error
-
-
 def _state(
     learner: MetaLearner, adam: torch.optim.Adam, source: TaskSource, step: int, seconds: float
 ) -> dict[str, Any]:
@@ -201,16 +184,6 @@ def _load_state(
     return state["step"], state["seconds"]
 
 
-def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
-    return {
-        "rotfast": rotfast.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-
-
 def _summary(
     config: MsrConfig, run: RunFolder, learner: MetaLearner, command: str, seconds: float
 ) -> dict[str, Any]:
@@ -218,7 +191,7 @@ def _summary(
     for record in last.values():
         del record["split"], record["seconds"]
     return {
-        "recipe": "msr",
+        "recipe": config.recipe,
         "problem": config.problem,
         "model": config.model,
         "routed": config.routed,

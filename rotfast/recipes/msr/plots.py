@@ -12,11 +12,11 @@ from torch import nn
 from rotfast import plots
 from rotfast.data import synthetic_problem
 from rotfast.nn import ShareConv2d
-from rotfast.recipes.msr import load_learner
-from rotfast.recipes.msr_config import MsrConfig
-from rotfast.recipes.msr_runs import open_run, seed_folders
-from rotfast.recipes.msr_tasks import load_images
+from rotfast.recipes.msr.config import MsrConfig
+from rotfast.recipes.msr.tasks import load_images
+from rotfast.recipes.msr.training import load_learner
 from rotfast.recipes.run import RunError, RunFolder
+from rotfast.recipes.seeds import open_run, seed_folders
 
 __all__ = ["plot_run"]
 
@@ -33,7 +33,7 @@ def plot_run(folder: str | Path) -> list[Path]:
     Raises:
         RunError: No run folder, no metrics, no checkpoint, or no data.
     """
-    run, config, seeds = open_run(folder)
+    run, config, seeds = open_run(MsrConfig, folder)
     with run.writing():
         if seeds:
             folders = seed_folders(run, seeds)

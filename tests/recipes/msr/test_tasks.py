@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rotfast.recipes.msr_config import preset_config
-from rotfast.recipes.msr_tasks import make_source
+from rotfast.recipes.msr.config import preset_config
+from rotfast.recipes.msr.tasks import make_source
 from rotfast.recipes.run import RunError
 
 SMALL = {"tasks": 3, "test_tasks": 4, "k_qry": 5}
