@@ -1,5 +1,6 @@
 """Readers, rotated image sets, episodes and synthetic problems."""
 
+from rotfast.data.cifar10 import load_cifar10
 from rotfast.data.digits import load_digits
 from rotfast.data.episodes import AngleEpisodes, Episode
 from rotfast.data.idx import read_idx
@@ -15,6 +16,7 @@ __all__ = [
     "GroupAction",
     "RotatedDataset",
     "SyntheticProblem",
+    "load_cifar10",
     "load_digits",
     "load_mnist",
     "load_rmnist_task_data",

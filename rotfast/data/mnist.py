@@ -1,17 +1,12 @@
 """MNIST from local IDX files, or downloaded with checksums."""
 
-import hashlib
-import importlib
-import importlib.util
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rotfast.data import _files
 from rotfast.data.idx import parse_idx
 
 __all__ = ["load_mnist"]
@@ -31,7 +26,7 @@ _SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-_FOLDERS = ("mnist", ".", "MNIST/raw")
+_PLACES = ("mnist", ".", "MNIST/raw")
 _MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -71,72 +66,15 @@ def load_mnist(
     if split not in _STEMS:
         raise ValueError(f"split must be one of {sorted(_STEMS)}, got {split!r}")
     folder = None if root is None else Path(root)
-    images, labels = (
-        torch.from_numpy(_read(_find(stem, folder) or _fetch(stem, folder, download)))
-        for stem in _STEMS[split]
-    )
+    images, labels = (_load(stem, folder, download) for stem in _STEMS[split])
     return images, labels.to(torch.int64)
 
 
-def _read(path: Path) -> npt.NDArray[np.generic]:
-    data = path.read_bytes()
-    expected, got = _SHA256[path.name], hashlib.sha256(data).hexdigest()
-    if got != expected:
-        raise ValueError(f"{path}: expected sha256 {expected}, got {got}: damaged, or not the official file")
-    return parse_idx(data, str(path))
-
-
-def _data_folders(root: Path | None) -> Iterator[Path]:
-    if root is not None:
-        yield root
-        return
-    if os.environ.get("ROTFAST_DATA"):
-        yield Path(os.environ["ROTFAST_DATA"])
-    if importlib.util.find_spec("pooch"):
-        yield _cache()
-
-
-def _cache() -> Path:
-    return Path(importlib.import_module("pooch").os_cache("rotfast"))
-
-
-def _find(stem: str, root: Path | None) -> Path | None:
-    candidates = (
-        data / folder / (stem + ending)
-        for data in _data_folders(root)
-        for folder in _FOLDERS
-        for ending in (".gz", "")
-    )
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _fetch(stem: str, root: Path | None, download: bool) -> Path:
-    name = stem + ".gz"
-    if not download:
-        looked = (
-            ", ".join(str(folder) for folder in _data_folders(root)) or "no folder (ROTFAST_DATA is not set)"
-        )
-        raise FileNotFoundError(f"{name} not found; looked in {looked}, each with {', '.join(_FOLDERS)}")
-    try:
-        pooch = importlib.import_module("pooch")
-    except ImportError as error:
-        raise ImportError(
-            f"{name} is missing and downloading it needs pooch: pip install 'rotfast[recipes]', "
-            "or give the folder that holds MNIST by root or ROTFAST_DATA"
-        ) from error
-    failures: list[tuple[str, Exception]] = []
-    for mirror in _MIRRORS:
-        try:
-            # pooch writes to a temporary file and moves it into place only once its checksum is right.
-            file = pooch.retrieve(
-                mirror + name,
-                known_hash=f"sha256:{_SHA256[name]}",
-                fname=name,
-                path=(root or _cache()) / "mnist",
-            )
-            return Path(file)
-        except (OSError, ValueError) as error:  # network errors of requests are OSErrors
-            failures.append((mirror, error))
-    reasons = "; ".join(f"{mirror}: {error}" for mirror, error in failures)
-    wrong_content = any(isinstance(error, ValueError) for _, error in failures)
-    raise (ValueError if wrong_content else ConnectionError)(f"could not download {name}: {reasons}")
+def _load(stem: str, root: Path | None, download: bool) -> Tensor:
+    packed = stem + ".gz"
+    path = _files.find([packed, stem], _PLACES, root)
+    if path is None:
+        if not download:
+            raise _files.missing(packed, _PLACES, root)
+        path = _files.fetch(packed, f"sha256:{_SHA256[packed]}", _MIRRORS, "mnist", root)
+    return torch.from_numpy(parse_idx(_files.read(path, f"sha256:{_SHA256[path.name]}"), str(path)))

@@ -14,7 +14,7 @@ import pooch
 import pytest
 import torch
 
-from rotfast.data import load_mnist, mnist
+from rotfast.data import _files, load_mnist, mnist
 
 # requests leaves the socket of a failed download to the garbage collector; `mirrors` collects it afterwards.
 pytestmark = pytest.mark.filterwarnings(
@@ -42,7 +42,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, bytes]:
         mnist, "_SHA256", {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     )
     monkeypatch.delenv("ROTFAST_DATA", raising=False)
-    monkeypatch.setattr(mnist, "_cache", lambda: tmp_path / "cache")
+    monkeypatch.setattr(_files, "cache", lambda: tmp_path / "cache")
     return files
 
 
