@@ -1,6 +1,7 @@
 """Architectures of the recipes; they hold no data, optimiser or device code."""
 
 from rotfast.models.circuits import DedicatedCircuits, SingleCircuit
+from rotfast.models.rotnet import DigitCNN, ProfileMLP, RotNet
 from rotfast.models.synthetic import synthetic_model
 
-__all__ = ["DedicatedCircuits", "SingleCircuit", "synthetic_model"]
+__all__ = ["DedicatedCircuits", "DigitCNN", "ProfileMLP", "RotNet", "SingleCircuit", "synthetic_model"]
