@@ -27,6 +27,7 @@ LAYERS = {
     "transforms": {"functional"},
     "models": {"functional", "nn"},  # functional: routing multiplies only a part of a layer's weights
     "meta": {"nn"},
+    "metrics": set(),
     "data": {"functional"},
     "plots": {"nn"},
     "doctor": {"", "_C", "backend"},
