@@ -6,6 +6,7 @@ from rotfast.data.episodes import AngleEpisodes, Episode
 from rotfast.data.few_labels import FewLabels, draw_few_labels
 from rotfast.data.idx import read_idx
 from rotfast.data.mnist import load_mnist
+from rotfast.data.omniglot import OneShotRun, load_omniglot, load_omniglot_runs
 from rotfast.data.projections import binarise, projection_features
 from rotfast.data.rotated import RotatedDataset, load_rmnist_task_data
 from rotfast.data.steering import GroupAction, steered_bank
@@ -17,6 +18,7 @@ __all__ = [
     "Episode",
     "FewLabels",
     "GroupAction",
+    "OneShotRun",
     "RotatedDataset",
     "SyntheticProblem",
     "binarise",
@@ -24,6 +26,8 @@ __all__ = [
     "load_cifar10",
     "load_digits",
     "load_mnist",
+    "load_omniglot",
+    "load_omniglot_runs",
     "load_rmnist_task_data",
     "projection_features",
     "read_idx",
