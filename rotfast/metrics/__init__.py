@@ -12,16 +12,22 @@ from rotfast.metrics.capture import (
     intervention_share,
     rotation_capture,
 )
+from rotfast.metrics.disentanglement import DCI, dci, mig, mutual_information, sap
 from rotfast.metrics.posterior import kl_per_dimension
 
 __all__ = [
+    "DCI",
     "AngleAgreement",
     "InterventionShare",
     "RotationCapture",
     "angle_agreement",
     "angle_error",
     "circular_correlation",
+    "dci",
     "intervention_share",
     "kl_per_dimension",
+    "mig",
+    "mutual_information",
     "rotation_capture",
+    "sap",
 ]

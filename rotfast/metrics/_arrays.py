@@ -39,12 +39,12 @@ def finite(name: str, values: Values, dimensions: int, form: str) -> Array:
     return array
 
 
-def check_codes(codes: Values) -> Array:
+def check_codes(codes: Values, dimensions: int = 1) -> Array:
     """Codes (N, D), with enough rows for two halves."""
     array = finite("codes", codes, 2, "(N, D)")
-    if array.shape[0] < _LEAST_SAMPLES or array.shape[1] < 1:
+    if array.shape[0] < _LEAST_SAMPLES or array.shape[1] < dimensions:
         raise ValueError(
-            f"codes must be (N, D) with N of at least {_LEAST_SAMPLES} and D of at least 1, "
+            f"codes must be (N, D) with N of at least {_LEAST_SAMPLES} and D of at least {dimensions}, "
             f"got shape {array.shape}"
         )
     return array
