@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.work import Work
+
 Call = Callable[[], Sequence[Tensor]]
 
 ROTFAST, PLAIN = "rotfast", "plain"
@@ -30,6 +32,7 @@ class Case:
         build: dtype -> contestant -> call that returns everything computed, outputs and gradients.
         smoke: whether it belongs to the quick run.
         tolerances: of contestants that cannot agree with plain to ``TOLERANCE``.
+        work: the least that has to be done, computed from the shapes; None where nobody asks.
     """
 
     suite: str
@@ -38,24 +41,28 @@ class Case:
     build: Callable[[torch.dtype], Mapping[str, Call]]
     smoke: bool = False
     tolerances: Mapping[str, float] = field(default_factory=dict, compare=False)
+    work: Callable[[], Work] | None = None
 
     def __str__(self) -> str:
         return f"{self.suite}: {self.shape}"
 
-    def calls(self, dtype: torch.dtype, names: Iterable[str] | None = None) -> dict[str, Call]:
+    def calls(
+        self, dtype: torch.dtype, names: Iterable[str] | None = None, device: str = "cpu"
+    ) -> dict[str, Call]:
         """All contestants, or the named ones, on freshly drawn data, the same for all of them."""
         torch.manual_seed(0)
-        calls = self.build(dtype)
+        with torch.device(device):
+            calls = self.build(dtype)
         assert tuple(calls) == self.names
         return {name: calls[name] for name in (names or self.names)}
 
-    def check(self, names: Iterable[str] | None = None) -> dict[str, float]:
+    def check(self, names: Iterable[str] | None = None, device: str = "cpu") -> dict[str, float]:
         """Refuse a comparison of different things: in float64 all agree with plain, relatively.
 
         Returns:
             The largest difference of each contestant.
         """
-        calls = self.calls(torch.float64, names)
+        calls = self.calls(torch.float64, names, device)
         expected = [tensor.detach().clone() for tensor in calls[PLAIN]()]
         errors = {}
         for name, call in calls.items():
@@ -106,7 +113,8 @@ def differentiable(run: Callable[[], Tensor], inputs: Sequence[Tensor], backward
 
     with torch.no_grad():
         y = run()
-    cotangent = torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator(y.device).manual_seed(1)
+    cotangent = torch.randn(y.shape, dtype=y.dtype, device=y.device, generator=generator)
 
     def forward_and_backward() -> list[Tensor]:
         y = run()

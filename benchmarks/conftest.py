@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 import rotfast
 from benchmarks.case import PLAIN, ROTFAST, Case
-from benchmarks.interleaved import Timing, race
+from benchmarks.interleaved import Timing, by_clock, race
 from benchmarks.ledger import RESULTS, Comparison, Ledger, this_machine
 from benchmarks.report import by_suite, differences, tables, text_table
 
@@ -101,7 +101,7 @@ def compare(
                 case.calls(torch.float32, names),
                 seconds=0.0 if smoke else float(pytestconfig.getoption("benchmark_max_time")),
                 min_rounds=1 if smoke else pytestconfig.getoption("benchmark_min_rounds"),
-                clock=pkgutil.resolve_name(_clock(pytestconfig)),
+                stopwatch=by_clock(pkgutil.resolve_name(_clock(pytestconfig))),
             )
             races[case] = timings, Comparison.of(case, timings, errors)
         timing = races[case][0][contestant]

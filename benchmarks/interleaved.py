@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-Clock = Callable[[], float]
+Stopwatch = Callable[[Callable[[], object], int], float]  # seconds a call takes, called so many times
 
 _SLOT = 2e-3  # seconds for which a contestant runs in one round: far above a clock's steps and a cold cache
 _WARM_UP_CALLS = 1
@@ -42,7 +42,7 @@ def race(
     *,
     seconds: float,
     min_rounds: int,
-    clock: Clock = time.perf_counter,
+    stopwatch: Stopwatch,
 ) -> dict[str, Timing]:
     """Time all contestants alternately.
 
@@ -50,7 +50,7 @@ def race(
         contestants: name -> call without arguments.
         seconds: how long to go on, for each contestant; the last round is always completed.
         min_rounds: least number of rounds, whatever they take.
-        clock: ``time.perf_counter``, or ``time.process_time`` on a machine shared with others.
+        stopwatch: `by_clock`, or what times a device.
 
     Returns:
         Name -> timing; entry i of all timings comes from the same round.
@@ -58,7 +58,7 @@ def race(
     for call in contestants.values():
         for _ in range(_WARM_UP_CALLS):
             call()
-    iterations = {name: _iterations(call) for name, call in contestants.items()}
+    iterations = {name: _iterations(call, stopwatch) for name, call in contestants.items()}
     rounds: dict[str, list[float]] = {name: [] for name in contestants}
     order = list(contestants)
     shuffle = random.Random(0).shuffle
@@ -70,22 +70,27 @@ def race(
         while count < min_rounds or time.perf_counter() < end:
             shuffle(order)
             for name in order:
-                rounds[name].append(_time(contestants[name], iterations[name], clock))
+                rounds[name].append(stopwatch(contestants[name], iterations[name]))
             count += 1
     finally:
         gc.enable()
     return {name: Timing(tuple(rounds[name]), iterations[name]) for name in contestants}
 
 
-def _time(call: Callable[[], object], iterations: int, clock: Clock) -> float:
-    start = clock()
-    for _ in range(iterations):
-        call()
-    return (clock() - start) / iterations
+def by_clock(clock: Callable[[], float]) -> Stopwatch:
+    """``time.perf_counter``, or ``time.process_time`` on a machine shared with others."""
+
+    def measure(call: Callable[[], object], iterations: int) -> float:
+        start = clock()
+        for _ in range(iterations):
+            call()
+        return (clock() - start) / iterations
+
+    return measure
 
 
-def _iterations(call: Callable[[], object]) -> int:
-    single = min(_time(call, 1, time.perf_counter) for _ in range(_CALIBRATION_CALLS))
+def _iterations(call: Callable[[], object], stopwatch: Stopwatch) -> int:
+    single = min(stopwatch(call, 1) for _ in range(_CALIBRATION_CALLS))
     return max(1, math.ceil(_SLOT / max(single, 1e-9)))
 
 

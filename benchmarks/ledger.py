@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ import rotfast
 from benchmarks import peers
 from benchmarks.case import ROTFAST, Case
 from benchmarks.interleaved import Ratio, Spread, Timing, speed_up, spread
+from benchmarks.work import Work
 from rotfast import backend
 
 RESULTS = Path(__file__).parent / "results"
@@ -26,6 +27,7 @@ class Comparison:
 
     Attributes:
         errors: the largest difference of a contestant from plain in float64, relative to the largest value.
+        work: the least that has to be done, where the case says it.
     """
 
     suite: str
@@ -34,6 +36,7 @@ class Comparison:
     seconds: Mapping[str, Spread]
     ratios: Mapping[str, Ratio]
     errors: Mapping[str, float]
+    work: Work | None = None
 
     @classmethod
     def of(cls, case: Case, timings: Mapping[str, Timing], errors: Mapping[str, float]) -> "Comparison":
@@ -45,18 +48,36 @@ class Comparison:
             {name: spread(timing.seconds) for name, timing in timings.items()},
             {name: speed_up(own, timing) for name, timing in timings.items() if name != ROTFAST},
             errors,
+            None if case.work is None else case.work(),
         )
 
 
 @dataclass(frozen=True)
-class Ledger:
-    """All comparisons of one run on one machine."""
+class Stage:
+    """What became of a stage of a run on a GPU.
 
-    machine: Mapping[str, str | int]
-    comparisons: Sequence[Comparison]
+    Attributes:
+        outcome: "passed", "failed", "skipped" or "stopped", by its time limit.
+        detail: the line that says it best: counts of tests, what is missing, the last words of a failure.
+        commit: of the sources it ran on.
+    """
+
+    outcome: str
+    seconds: float
+    detail: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All comparisons of one run on one machine, and on a GPU the stages that it went through."""
+
+    machine: Mapping[str, str | int | float]
+    comparisons: Sequence[Comparison] = ()
+    stages: Mapping[str, Stage] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
@@ -70,10 +91,12 @@ class Ledger:
                 {name: Spread(**values) for name, values in row["seconds"].items()},
                 {name: Ratio(**values) for name, values in row["ratios"].items()},
                 row.get("errors", {}),
+                Work(**row["work"]) if row.get("work") else None,
             )
             for row in content["comparisons"]
         ]
-        return cls(content["machine"], comparisons)
+        stages = {name: Stage(**stage) for name, stage in content.get("stages", {}).items()}
+        return cls(content["machine"], comparisons, stages)
 
 
 def this_machine(clock: str, allocator: str) -> dict[str, str | int]:
@@ -84,7 +107,7 @@ def this_machine(clock: str, allocator: str) -> dict[str, str | int]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "rotfast": rotfast.__version__,
-        "commit": _commit(),
+        "commit": commit(),
         "peers": peers.versions() or "none",
         "kernels": backend.why_not_compiled() or "compiled",
         "clock": clock,
@@ -105,7 +128,8 @@ def _cpu() -> str:
     return f"{facts['model name']} (family {facts.get('cpu family')}, model {facts.get('model')})"
 
 
-def _commit() -> str:
+def commit() -> str:
+    """What is checked out here."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

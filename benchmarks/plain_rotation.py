@@ -40,11 +40,30 @@ def _terms(x: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
     height, width = x.shape[2:]
     turn = angle * (math.pi / 180)
     cos, sin = turn.cos(), turn.sin()
-    dx = torch.arange((1 - width) / 2, width / 2, dtype=x.dtype)
-    dy = torch.arange((1 - height) / 2, height / 2, dtype=x.dtype)
-    scale = torch.tensor([2 / width, 2 / height], dtype=x.dtype)[:, None, None]
-    column, row = torch.stack((cos, sin)), torch.stack((-sin, cos))
-    return column[..., None] * (scale * dx), row[..., None] * (scale * dy)
+    dx = torch.arange((1 - width) / 2, width / 2, dtype=x.dtype, device=x.device)
+    dy = torch.arange((1 - height) / 2, height / 2, dtype=x.dtype, device=x.device)
+    across, down = 2 / width, 2 / height
+    column = torch.stack((cos * across, sin * down))
+    row = torch.stack((-sin * across, cos * down))
+    return column[..., None] * dx, row[..., None] * dy
+
+
+def affine_plain(x: Tensor, theta: Tensor) -> Tensor:
+    """affine_grid and grid_sample; theta (N, 2, 3) in coordinates from -1 to 1, as they take it."""
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, align_corners=False)
+
+
+def affine_planes(x: Tensor, theta: Tensor) -> Tensor:
+    """The same without a copy, as `rotate_planes` does it."""
+    height, width = x.shape[2:]
+    columns, rows = (
+        torch.arange(1 - size, size, 2, dtype=x.dtype, device=x.device) / size for size in (width, height)
+    )
+    across = theta[..., :1] * columns  # (N, 2, W)
+    down = theta[..., 1:2] * rows + theta[..., 2:]  # (N, 2, H)
+    planes = across[:, :, None] + down[..., None]
+    return F.grid_sample(x, planes.movedim(1, -1), align_corners=False)
 
 
 def rotate_uint8_plain(x: Tensor, angle: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -81,7 +100,7 @@ def four_turns_copied(x: Tensor) -> Tensor:
 def four_turns_indexed(x: Tensor) -> Tensor:
     """The same by permutations of the pixels of a square plane."""
     planes = x.view(-1, x.shape[2] * x.shape[3])
-    pixels = torch.arange(planes.shape[1]).view(x.shape[2:])
+    pixels = torch.arange(planes.shape[1], device=x.device).view(x.shape[2:])
     turns = x.new_empty(4, *planes.shape)
     for quarters, turned in enumerate(turns):
         torch.index_select(planes, 1, torch.rot90(pixels, quarters).flatten(), out=turned)

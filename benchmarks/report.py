@@ -4,14 +4,17 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.case import COMPILED, FLOORS, ONE_THREAD, PEERS, PLAIN, ROTFAST, TOLERANCE
+from benchmarks.case import COMPILED, FLOORS, ONE_THREAD, PEERS, PLAIN, ROTFAST, TOLERANCE, Case
 from benchmarks.interleaved import Ratio
 from benchmarks.ledger import RESULTS, Comparison, Ledger
+from benchmarks.work import Work
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- tables: begin, written by python -m benchmarks.report -->", "<!-- tables: end -->"
 FIGURES = PAGE.parent / "figures" / "performance"
 HEADINGS = ("shape", "rotfast", "plain", "against plain", "best by hand", "against by hand")
+FLOOR = ("bytes, at least", "operations, at least")
+COPY_BANDWIDTH = "copy bandwidth"
 OTHERS = (*COMPILED, *PEERS, ONE_THREAD, *FLOORS)  # each a column of its own in a second table
 
 Table = list[tuple[str, ...]]  # the first row holds the headings
@@ -67,14 +70,45 @@ def ratio(value: Ratio) -> str:
     return f"{value.medians:.2f} ({value.q1:.2f}-{value.q3:.2f}){mark}"
 
 
-def tables(comparisons: Sequence[Comparison]) -> list[Table]:
-    """rotfast against plain and the best by hand; then each other contestant, where there are any."""
-    first: Table = [HEADINGS, *(cells(comparison) for comparison in comparisons)]
+def tables(comparisons: Sequence[Comparison], copy_bandwidth: float | None = None) -> list[Table]:
+    """rotfast against plain and the best by hand; each other contestant, where there are any; the floor."""
+    found: list[Table] = [[HEADINGS, *(cells(comparison) for comparison in comparisons)]]
     others = [name for name in OTHERS if any(name in comparison.seconds for comparison in comparisons)]
-    if not others:
-        return [first]
-    rows = ((c.shape, *(beside(c, name) for name in others)) for c in comparisons)
-    return [first, [("shape", *others), *rows]]
+    if others:
+        rows = ((c.shape, *(beside(c, name) for name in others)) for c in comparisons)
+        found.append([("shape", *others), *rows])
+    if copy_bandwidth is not None:
+        bounds = ((c.shape, *bound(c, copy_bandwidth)) for c in comparisons if c.work is not None)
+        found.append([("shape", *FLOOR, "share of the copy bandwidth"), *bounds])
+    return found
+
+
+def bound(comparison: Comparison, copy_bandwidth: float) -> tuple[str, ...]:
+    """The floor of a row, and how near to it the memory was kept busy."""
+    assert comparison.work is not None
+    rate = comparison.work.bytes / comparison.seconds[ROTFAST].median
+    return *floor(comparison.work), f"{rate / copy_bandwidth:.0%}"
+
+
+def floor(work: Work) -> tuple[str, str]:
+    """Under FLOOR.
+
+    Example:
+        >>> floor(Work(134_217_728, 1_006_632_960))
+        ('134 MB', '1.01 G')
+    """
+    return amount(work.bytes, "B"), amount(work.operations)
+
+
+def amount(number: int, unit: str = "") -> str:
+    """Three significant digits, with a prefix of a thousand where one fits."""
+    scale, prefix = next(
+        (scale, prefix)
+        for scale, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (0, ""))
+        if number >= scale
+    )
+    digits = f"{number / (scale or 1):.3g}"
+    return f"{digits} {prefix}{unit}".rstrip()
 
 
 def beside(comparison: Comparison, name: str) -> str:
@@ -119,9 +153,29 @@ def markdown_table(table: Table) -> list[str]:
     return lines
 
 
+def unmeasured(cases: Iterable[Case]) -> list[str]:
+    """The floors of the rows that a GPU's ledger would have."""
+    suites: dict[str, Table] = {}
+    for case in cases:
+        assert case.work is not None
+        table = suites.setdefault(case.suite, [("shape", *FLOOR, "time")])
+        table.append((case.shape, *floor(case.work()), "not measured"))
+    lines = ["### GPU", "", "Not measured."]
+    for suite, table in suites.items():
+        lines += ["", f"#### {suite}, on a GPU", "", *markdown_table(table)]
+    return [*lines, ""]
+
+
 def section(name: str, ledger: Ledger) -> list[str]:
     """Everything measured on one machine."""
-    lines = [f"### {name}", "", "; ".join(f"{key} {value}" for key, value in ledger.machine.items()) + "."]
+    facts = "; ".join(f"{key} {fact(key, value)}" for key, value in ledger.machine.items())
+    bandwidth = ledger.machine.get(COPY_BANDWIDTH)
+    lines = [f"### {name}", "", f"{facts}."]
+    for stage, became in ledger.stages.items():
+        lines += [
+            "",
+            f"{stage}: {became.outcome}, at {became.commit}, {became.seconds:.0f} s. {became.detail}",
+        ]
     for suite, comparisons in by_suite(ledger.comparisons).items():
         rounds = [comparison.rounds for comparison in comparisons]
         lines += [
@@ -131,19 +185,36 @@ def section(name: str, ledger: Ledger) -> list[str]:
             f"{min(rounds)} to {max(rounds)} rounds.",
             *differences(comparisons),
         ]
-        for table in tables(comparisons):
+        for table in tables(comparisons, None if bandwidth is None else float(bandwidth)):
             lines += ["", *markdown_table(table)]
         lines += ["", f"![Speed against plain: {suite}]({figure(name, suite).relative_to(PAGE.parent)})"]
     return [*lines, ""]
 
 
+def fact(key: str, value: str | int | float) -> str:
+    """A fact about a machine, as a reader wants it."""
+    if key == COPY_BANDWIDTH:
+        return amount(int(value), "B/s")
+    return amount(int(value), "B") if key == "memory" else str(value)
+
+
 def figure(machine: str, suite: str) -> Path:
     """Where the figure of a suite lies."""
-    return FIGURES / f"{machine}-{'-'.join(re.findall('[a-z0-9_]+', suite.lower()))}.png"
+    return FIGURES / f"{machine}-{file_stem(suite)}.png"
 
 
-def render(page: str, ledgers: dict[str, Ledger]) -> str:
-    """The page with the lines between its two marks replaced.
+def file_stem(suite: str) -> str:
+    """A suite's name as part of one of a file.
+
+    Example:
+        >>> file_stem("rotate, uint8 to normalised float32")
+        'rotate-uint8-to-normalised-float32'
+    """
+    return "-".join(re.findall("[a-z0-9_]+", suite.lower()))
+
+
+def render(page: str, ledgers: dict[str, Ledger], gpu_cases: Iterable[Case] = ()) -> str:
+    """The page with the lines between its two marks replaced; without a GPU's ledger, the floors of its rows.
 
     Example:
         >>> "not measured yet" in render(f"Before. {BEGIN} old {END} After.", {})
@@ -158,15 +229,17 @@ def render(page: str, ledgers: dict[str, Ledger]) -> str:
         lines += section(name, ledger)
     if not ledgers:
         lines += ["CPU: not measured yet.", ""]
-    lines += ["GPU: not measured.", ""]
+    if not any("gpu" in ledger.machine for ledger in ledgers.values()):
+        lines += unmeasured(gpu_cases)
     return f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n{END}{after}"
 
 
 if __name__ == "__main__":
+    from benchmarks.gpu.cases import rows
     from benchmarks.plots import speeds  # here, for the benchmarks themselves need no matplotlib
 
     machines = {path.stem: Ledger.read(path) for path in sorted(RESULTS.glob("*.json"))}
-    PAGE.write_text(render(PAGE.read_text(), machines))
+    PAGE.write_text(render(PAGE.read_text(), machines, [row.case for row in rows()]))
     FIGURES.mkdir(parents=True, exist_ok=True)
     for stale in FIGURES.glob("*.png"):
         stale.unlink()
