@@ -13,6 +13,7 @@ _USAGE = """\
 usage: rotfast COMMAND ...
 
   train msr        meta-learn symmetries: synthetic problems, rotated digits, rotated MNIST
+  train rotnet     learn from rotations of unlabelled images, then from few labels
   evaluate RUN     judge a run's checkpoint on many held-out tasks
   plot RUN         draw a run's figures
   doctor           versions, compiled kernels, devices

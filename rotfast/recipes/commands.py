@@ -19,7 +19,7 @@ from rotfast.recipes.seeds import recipe_of
 
 __all__ = ["evaluate", "plot", "train"]
 
-_PACKAGES = {"msr": "rotfast.recipes.msr"}
+_PACKAGES = {"msr": "rotfast.recipes.msr", "rotnet": "rotfast.recipes.rotnet"}
 
 
 @dataclass(frozen=True)
