@@ -38,8 +38,8 @@ class OneShotConvNet(_Embedding):
     """A classifier of small colour images whose 600 features, after ReLU, are the embedding.
 
     3×3 convolutions of the same size, each with ReLU: 100, 100, pool, dropout .3, 200, 200, 400, pool,
-    dropout .3; then dropout .5, 600 units with ReLU, dropout .5, the classes. 16,717,906 parameters for 6 classes of
-    32×32 images, 16,720,310 for 10.
+    dropout .3; then dropout .5, 600 units with ReLU, dropout .5, the classes. 16,717,906 parameters for 6
+    classes of 32×32 images, 16,720,310 for 10.
 
     Args:
         num_classes: number of classes it is trained on.
