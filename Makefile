@@ -41,11 +41,11 @@ $(VENV):
 	$(BIN)/python -m pip install "$(TORCH)" || { rm -rf $@; exit 1; }
 
 $(VENV)/.installed: $(BUILD_FILES) $(CSRC) | $(VENV)
-	$(BIN)/python -m pip install -e ".[recipes,test]"
+	$(BIN)/python -m pip install -e ".[demo,recipes,test]"
 	touch $@
 
 $(VENV)/.installed-lint: $(VENV)/.installed
-	$(BIN)/python -m pip install -e ".[recipes,test,lint]"
+	$(BIN)/python -m pip install -e ".[demo,recipes,test,lint]"
 	touch $@
 
 clean:

@@ -30,6 +30,7 @@ LAYERS = {
     "metrics": set(),
     "data": {"functional"},
     "plots": {"nn"},
+    "demo": {"data", "functional", "models", "recipes"},
     "doctor": {"", "_C", "backend"},
 }
 
@@ -84,7 +85,17 @@ def test_layers_import_only_what_is_below_them(part):
 
 
 def test_the_library_needs_only_torch_and_numpy():
-    optional = ("lightning", "matplotlib", "pooch", "rich", "safetensors", "sklearn", "tyro", "yaml")
+    optional = (
+        "lightning",
+        "matplotlib",
+        "pooch",
+        "rich",
+        "safetensors",
+        "sklearn",
+        "starlette",
+        "tyro",
+        "yaml",
+    )
     library = [part for part in LAYERS if part != "plots"]
     code = (
         f"import sys, {', '.join(f'rotfast.{part}' for part in library)}\n"
