@@ -6,11 +6,17 @@ the suffix chooses the format). No function touches pyplot's state or the backen
 
 from rotfast.plots.activations import visualize_activations
 from rotfast.plots.angles import plot_errors_per_angle, plot_images_per_angle
+from rotfast.plots.budget import plot_budget
+from rotfast.plots.confusion import plot_confusion
+from rotfast.plots.embedding import plot_embedding
 from rotfast.plots.losses import plot_losses
 from rotfast.plots.warps import plot_group_action, visualize_warps
 from rotfast.plots.weights import visualize_weights
 
 __all__ = [
+    "plot_budget",
+    "plot_confusion",
+    "plot_embedding",
     "plot_errors_per_angle",
     "plot_group_action",
     "plot_images_per_angle",
