@@ -11,8 +11,8 @@ CURVES = {"none": {10: [0.8, 0.9], 1: [0.5, 0.7]}, "both": {1: [0.75], 10: [0.95
 def test_means_and_intervals():
     axes = plot_budget(CURVES, title="heading").axes[0]
     first, second = axes.containers
-    np.testing.assert_allclose(first.lines[0].get_xdata(), [1, 10], rtol=0.02)
-    np.testing.assert_allclose(first.lines[0].get_ydata(), [0.6, 0.85])
+    np.testing.assert_allclose(first.lines[0].get_xdata().astype(float), [1, 10], rtol=0.02)
+    np.testing.assert_allclose(first.lines[0].get_ydata().astype(float), [0.6, 0.85])
     half = 12.7062 * 0.2 / math.sqrt(2) / math.sqrt(2)
     bars = first.lines[2][0].get_segments()
     np.testing.assert_allclose(bars[0][:, 1].astype(float), [0.6 - half, 0.6 + half])
