@@ -66,7 +66,10 @@ function paint(canvas, base64) {
 
 // ---- the code and its sliders
 
-const formatted = (value, { step, unit }) => `${value.toFixed(step < 1 ? 2 : 0)}${unit}`.replace("-", "−");
+function formatted(value, { step, unit }) {
+  const text = value.toFixed(step < 1 ? 2 : 0).replace(/^-(?=[0.]*$)/, ""); // no minus before zero
+  return text.replace("-", "−") + unit;
+}
 
 function addSlider(dimension, index) {
   const row = document.createElement("div");
