@@ -20,6 +20,7 @@ import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
+from triton_kernels import kernels, label
 
 from rotfast.ops.triton import OPERATORS
 
@@ -77,13 +78,13 @@ PRODUCTS: dict[str, tuple[tuple[Any, ...], ...]] = {
 }
 
 
-def compiled_by(call: Callable[[], Any], architecture: int) -> list[Any]:
-    """What a launcher launches, compiled for a device that is not there."""
-    kernels = []
+def compiled_by(call: Callable[[], Any], architecture: int) -> list[tuple[str, Any]]:
+    """The kernels that a launcher launches, by name, compiled for a device that is not there."""
+    launched = []
     run = JITFunction.run
 
     def compile_only(self: Any, *args: Any, **kwargs: Any) -> None:
-        kernels.append(run(self, *args, **{**kwargs, "warmup": True}))
+        launched.append((label(self.fn), run(self, *args, **{**kwargs, "warmup": True})))
 
     target = GPUTarget("cuda", architecture, 32)
     triton.runtime.driver.set_active(
@@ -98,7 +99,7 @@ def compiled_by(call: Callable[[], Any], architecture: int) -> list[Any]:
         call()
     finally:
         JITFunction.run = run
-    return kernels
+    return launched
 
 
 def resources(kernel: Any) -> dict[str, int]:
@@ -120,13 +121,13 @@ def argument(value: Any, dtype: torch.dtype) -> Any:
     return torch.empty(value, dtype=dtype) if isinstance(value, tuple) else value
 
 
-def label(case: tuple[Any, ...]) -> str:
+def shapes(case: tuple[Any, ...]) -> str:
     return " ".join("x".join(map(str, a)) for a in case if isinstance(a, tuple))
 
 
-def table() -> dict[str, dict[str, int]]:
-    """Resources of every kernel, by operator, shapes, number format, architecture and kernel."""
-    rows = {}
+def table() -> tuple[dict[str, dict[str, int]], set[str]]:
+    """Resources of every kernel, by operator, shapes, number format, architecture and kernel; which ran."""
+    rows, reached = {}, set()
     for operator, cases in {**SUMS, **PRODUCTS}.items():
         launcher = getattr(importlib.import_module(f"rotfast.ops.triton.{OPERATORS[operator]}"), operator)
         for case in cases:
@@ -136,10 +137,13 @@ def table() -> dict[str, dict[str, int]]:
                 torch.set_float32_matmul_precision(precision)
                 arguments = [argument(value, dtype) for value in case]
                 for architecture in ARCHITECTURES:
-                    for kernel in compiled_by(lambda: launcher(*arguments), architecture):  # noqa: B023
-                        row = f"{operator}, {label(case)}, {name}, sm_{architecture}, {kernel.metadata.name}"
-                        rows[row] = resources(kernel)
-    return rows
+                    for kernel, compiled in compiled_by(lambda: launcher(*arguments), architecture):  # noqa: B023
+                        reached.add(kernel)
+                        row = (
+                            f"{operator}, {shapes(case)}, {name}, sm_{architecture}, {compiled.metadata.name}"
+                        )
+                        rows[row] = resources(compiled)
+    return rows, reached
 
 
 def main() -> int:
@@ -147,8 +151,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help=f"write {TABLE.name}")
     write = parser.parse_args().write
-    missing = sorted(set(OPERATORS) - {*SUMS, *PRODUCTS})
-    rows = table()
+    rows, reached = table()
+    missing = sorted({*OPERATORS, *kernels()} - {*SUMS, *PRODUCTS, *reached})
     spilled = [row for row, used in rows.items() if used["spilled"]]
     large = [row for row, used in rows.items() if used["shared"] > SHARED_LIMIT]
     if write:
@@ -162,7 +166,7 @@ def main() -> int:
         if known["kernels"].get(row) != rows.get(row)
     ]
     for line in (
-        *(f"{name}: no shapes to compile it for" for name in missing),
+        *(f"{name}: nothing here compiles it" for name in missing),
         *(f"{row}: spills registers, {rows[row]}" for row in spilled),
         *(f"{row}: more shared memory than there is, {rows[row]}" for row in large),
         *changed,
