@@ -14,6 +14,7 @@ import torch
 
 import rotfast
 from rotfast import backend
+from rotfast.ops import triton
 
 __all__ = ["operators", "report", "why_no_kernel"]
 
@@ -64,9 +65,11 @@ def why_no_kernel(operator: str, device: str) -> str | None:
         from rotfast import _C
 
         reason = _C.build_info()["no_cuda_reason"]
+        if operator in triton.OPERATORS and torch.version.cuda is not None:
+            return f"{triton.absent}, and they are Triton kernels; such tensors take torch's own operators"
         if reason is not None:
             return f"not compiled: {reason}"
-    return "none is written; such tensors take the PyTorch reference"
+    return "none is written; such tensors take torch's own operators"
 
 
 def report() -> str:
@@ -155,11 +158,18 @@ def _kernels() -> list[str]:
     width = max(map(len, names))
     lines = [f"{'operator':<{width}}  {'  '.join(_DEVICES)}"]
     for name in names:
-        cells = (f"{'no' if reasons[name, device] else 'yes':<{len(device)}}" for device in _DEVICES)
+        cells = (_kind(name, device, reasons[name, device]).ljust(len(device)) for device in _DEVICES)
         lines.append(f"{name:<{width}}  {'  '.join(cells)}".rstrip())
     for device in _DEVICES:
         lines += _absences(device, {name: reasons[name, device] for name in names}.items())
     return lines
+
+
+def _kind(operator: str, device: str, reason: str | None) -> str:
+    """What an operator's kernel is written in, or no."""
+    if reason is not None:
+        return "no"
+    return "Triton" if device == "CUDA" and operator in triton.OPERATORS else "C++"
 
 
 def _absences(device: str, reasons: Iterable[tuple[str, str | None]]) -> list[str]:

@@ -5,6 +5,7 @@ import torch
 
 import rotfast
 from rotfast import backend, doctor
+from rotfast.ops import triton
 
 compiled = pytest.mark.skipif(not backend.kernels_loaded, reason=f"no extension: {backend.extension_error}")
 
@@ -26,7 +27,7 @@ def test_report_names_versions_and_devices():
 def test_report_lists_every_registered_operator():
     assert "expand_kronecker" in doctor.operators()
     for name in doctor.operators():
-        assert re.search(rf"^{name} +yes +(yes|no)$", doctor.report(), re.MULTILINE)
+        assert re.search(rf"^{name} +C\+\+ +(C\+\+|Triton|no)$", doctor.report(), re.MULTILINE)
 
 
 @compiled
@@ -38,6 +39,24 @@ def test_report_says_why_there_are_no_cuda_kernels():
         doctor.why_no_kernel("expand_kronecker", "CUDA") == "not compiled: this torch was built without CUDA"
     )
     assert "CUDA kernels absent (all): not compiled: this torch was built without CUDA" in doctor.report()
+
+
+@compiled
+def test_a_torch_with_cuda_and_no_triton_is_told_what_triton_is_for(monkeypatch):
+    if torch.version.cuda is not None:
+        pytest.skip("this torch may have kernels")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(triton, "absent", "Triton is not installed")
+    reason = "Triton is not installed, and they are Triton kernels; such tensors take torch's own operators"
+    assert {doctor.why_no_kernel(name, "CUDA") for name in triton.OPERATORS} == {reason}
+    assert doctor.why_no_kernel("rotate90", "CUDA") == "not compiled: this torch was built without CUDA"
+
+
+@compiled
+def test_report_tells_triton_from_compiled_kernels(monkeypatch):
+    monkeypatch.setattr(doctor, "why_no_kernel", lambda operator, device: None)
+    assert re.search(r"^linear +C\+\+  Triton$", doctor.report(), re.MULTILINE)
+    assert re.search(r"^rotate90 +C\+\+  C\+\+$", doctor.report(), re.MULTILINE)
 
 
 @compiled
