@@ -31,7 +31,7 @@ LAYERS = {
     "data": {"functional"},
     "plots": {"nn"},
     "demo": {"data", "functional", "models", "recipes"},
-    "doctor": {"", "_C", "backend"},
+    "doctor": {"", "_C", "backend", "ops"},  # ops: which kernels are written in Triton
 }
 
 
