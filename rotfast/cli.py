@@ -16,12 +16,13 @@ usage: rotfast COMMAND ...
   train rotnet     learn from rotations of unlabelled images, then from few labels
   evaluate RUN     judge a run's checkpoint on many held-out tasks
   plot RUN         draw a run's figures
+  predict RUN FILE say what an image file shows, and turn it upright
   doctor           versions, compiled kernels, devices
 
 rotfast COMMAND --help says more."""
 
 # Functions of rotfast.recipes.commands.
-_RECIPE_COMMANDS = ("train", "evaluate", "plot")
+_RECIPE_COMMANDS = ("train", "evaluate", "plot", "predict")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -41,8 +41,9 @@ def plot_losses(
     path: PathLike | None = None,
     *,
     title: str | None = None,
+    xlabel: str = "Outer step",
 ) -> Figure:
-    """Plot the loss of each split against the outer step, with 95 % intervals.
+    """Plot the loss of each split against the step, with 95 % intervals.
 
     One run: each curve with the interval its records give. Several runs (seeds): the mean over the runs at
     the steps all of them have, with Student's 95 % interval of that mean, and each run as a thin line where
@@ -55,6 +56,7 @@ def plot_losses(
             (half width of the interval). Of several records of one split and step the last counts.
         path: Where to write the figure; the suffix chooses the format. None writes nothing.
         title: Heading of the figure.
+        xlabel: What a step is.
 
     Returns:
         The figure.
@@ -96,7 +98,7 @@ def plot_losses(
     elif several and high > low:
         # Of two or three seeds the interval is wide; it must not squeeze the curves, so these set the axis.
         axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
-    axes.set_xlabel("Outer step", fontsize=LABEL_SIZE)
+    axes.set_xlabel(xlabel, fontsize=LABEL_SIZE)
     axes.set_ylabel("Loss", fontsize=LABEL_SIZE)
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -1,6 +1,7 @@
 """The commands that belong to a recipe: which one's they are, its name or its run folder tells.
 
 A recipe's package has a module `commands` with `train` and `evaluate`, and a module `plots` with `plot_run`.
+Where its networks can judge an image file, `commands` has `predict` too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tyro.conf import Positional
 from rotfast.recipes.run import RunError
 from rotfast.recipes.seeds import recipe_of
 
-__all__ = ["evaluate", "plot", "train"]
+__all__ = ["evaluate", "plot", "predict", "train"]
 
 _PACKAGES = {"msr": "rotfast.recipes.msr", "rotnet": "rotfast.recipes.rotnet"}
 
@@ -50,6 +51,17 @@ def plot(arguments: Sequence[str]) -> None:
     options = tyro.cli(Plot, args=arguments, prog="rotfast plot")
     for path in _module(recipe_of(options.run), "plots").plot_run(options.run):
         print(path)
+
+
+def predict(arguments: Sequence[str]) -> None:
+    """rotfast predict RUN FILE."""
+    if not arguments or arguments[0].startswith("-"):
+        raise RunError("which run folder? rotfast predict RUN FILE, and options after it")
+    recipe = recipe_of(arguments[0])
+    commands = _module(recipe, "commands")
+    if not hasattr(commands, "predict"):
+        raise RunError(f"runs of {recipe} do not judge image files")
+    commands.predict(arguments)
 
 
 def _module(recipe: str, name: str) -> ModuleType:

@@ -27,18 +27,19 @@ _FREE_TURNS = 4
 
 @dataclass(frozen=True)
 class Images:
-    """Images uint8 (N, C, H, W) with their labels (N,)."""
+    """Images uint8 (N, C, H, W), labels (N,), and the classes' names where they are more than numbers."""
 
     x: Tensor
     y: Tensor
+    names: tuple[str, ...] | None = None
 
     def first(self, count: int | None) -> Images:
         """The first so many, or all."""
-        return Images(self.x[:count], self.y[:count])
+        return Images(self.x[:count], self.y[:count], self.names)
 
     def at(self, index: Tensor) -> Images:
         """Those at some indices."""
-        return Images(self.x[index], self.y[index])
+        return Images(self.x[index], self.y[index], self.names)
 
 
 def load_images(config: RotnetConfig, split: str) -> Images:
@@ -47,9 +48,10 @@ def load_images(config: RotnetConfig, split: str) -> Images:
     Raises:
         RunError: A file is damaged, or cannot be found, read or downloaded.
     """
+    names = None
     try:
         if config.data == "cifar10":
-            x, y, _ = load_cifar10(config.data_dir, split)
+            x, y, names = load_cifar10(config.data_dir, split)
         elif config.data == "mnist":
             x, y = load_mnist(config.data_dir, split)
         else:
@@ -58,7 +60,7 @@ def load_images(config: RotnetConfig, split: str) -> Images:
         hint = "--data-dir or ROTFAST_DATA may name a folder that has the files"
         raise RunError(f"data {config.data}: {error} ({hint})") from error
     x = x if x.dim() == 4 else x.unsqueeze(1)
-    return Images(binarise(x).mul(255).to(torch.uint8) if config.binarise else x, y)
+    return Images(binarise(x).mul(255).to(torch.uint8) if config.binarise else x, y, names)
 
 
 class Pipeline:

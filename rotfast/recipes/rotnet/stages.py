@@ -19,7 +19,16 @@ from rotfast.recipes.rotnet.images import CHANNELS, CLASSES, SIZE, Images, Pipel
 from rotfast.recipes.rotnet.score import pretext_loss
 from rotfast.recipes.run import RunError
 
-__all__ = ["Labels", "Pretext", "Stage", "Trial", "make_trials", "new_rotnet", "unlabelled_images"]
+__all__ = [
+    "Labels",
+    "Pretext",
+    "Stage",
+    "Trial",
+    "make_trials",
+    "new_classifier",
+    "new_rotnet",
+    "unlabelled_images",
+]
 
 Start = Literal["scratch", "pretext"]
 
@@ -82,6 +91,15 @@ def new_rotnet(config: RotnetConfig) -> RotNet:
         image_size=SIZE[config.data],
         width=config.width,
     )
+
+
+def new_classifier(config: RotnetConfig) -> nn.Module:
+    """The network for the classes, freshly initialised."""
+    if config.model == "mlpc":
+        return ProfileMLP(CLASSES, 4 * SIZE[config.data])
+    if config.model == "cnn":
+        return DigitCNN(CLASSES, CHANNELS[config.data], SIZE[config.data])
+    return new_rotnet(config).new_head(CLASSES)
 
 
 def unlabelled_images(config: RotnetConfig, train: Images) -> Images:
@@ -241,15 +259,10 @@ class Labels(Stage):
         if self.trial.augment == "copies":
             self._x = torch.cat([self.pipeline.augmented(self._x) for _ in range(self._copies)])
             self._y = self._y.repeat(self._copies)
-        config = self.config
-        if config.model == "mlpc":
-            return ProfileMLP(CLASSES, 4 * SIZE[config.data])
-        if config.model == "cnn":
-            return DigitCNN(CLASSES, CHANNELS[config.data], SIZE[config.data])
-        net = new_rotnet(config)
-        if self.trial.start == "pretext":
-            net.load_features(self._pretext()).freeze(config.freeze)
-        return net.new_head(CLASSES)
+        net = new_classifier(self.config)
+        if isinstance(net, RotNet) and self.trial.start == "pretext":
+            net.load_features(self._pretext()).freeze(self.config.freeze)
+        return net
 
     def loss(self, net: nn.Module, step: int) -> Tensor:
         """Loss of a batch of labelled images, and of unlabelled ones."""

@@ -251,7 +251,7 @@ class _Training:
             or self._stop
             or now - self._saved >= self.config.checkpoint_every
         ):
-            self._save(net, {}, now)
+            self._save(net, {"judged": True}, now)
         if self._stop and not done:
             self._halt(now)
 

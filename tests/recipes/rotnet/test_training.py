@@ -184,13 +184,3 @@ def test_diverging_run_is_a_message(tmp_path):
         RunError, match=r"the loss of pretext, step \d is not finite: lower its learning rate"
     ):
         train(replace(PLAIN, pretext_lr=1e38), tmp_path)
-
-
-@pytest.mark.slow
-def test_pretext_and_transfer_learn_the_digits(tmp_path):
-    config = replace(
-        preset_config("digits"), width=8, unlabelled=600, pretext_epochs=10, steps=60, test_images=None
-    )
-    summary = train(config, tmp_path)
-    assert summary["pretext"]["test"]["accuracy"] > 0.6
-    assert all(trial["accuracy"]["mean"] > 0.6 for trial in summary["trials"])
