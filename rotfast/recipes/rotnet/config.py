@@ -204,15 +204,14 @@ _AS_IN_DECK: dict[str, Any] = {
     "binarise": True,
     "pretext_augment": False,
     "pretext_split": "copies",
-    "unlabelled": 10_000,
-    "pretext_epochs": 20,
+    "unlabelled": 5_000,
     "validation": 0.2,
     "augment": ("none", "copies"),
     "freeze": "convs",
-    "schedule": "constant",
     "perspective": 0.5,
 }
 _RECOMMENDED: dict[str, Any] = {
+    "width": 16,
     "unlabelled": 20_000,
     "steps": 600,
     "batch": 100,
@@ -225,7 +224,7 @@ _DATA: dict[tuple[str, str], dict[str, Any]] = {
     ("digits", "as-in-deck"): {"unlabelled": None},
     ("digits", "recommended"): {"unlabelled": None, "steps": 200},
     ("cifar10", "as-in-deck"): {"binarise": False},
-    ("cifar10", "recommended"): {"trunk": "nin", "pretext_epochs": 30},
+    ("cifar10", "recommended"): {"trunk": "nin", "width": None, "pretext_epochs": 30},
 }
 
 
