@@ -1,6 +1,8 @@
 """Configuration: presets, the way through config.yaml, and values that are refused."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +60,15 @@ def test_presets_differ_in_what_the_study_did_wrong():
 def test_wrong_values(options, message):
     with pytest.raises(ValueError, match=message):
         replace(RotnetConfig(), **options)
+
+
+def test_the_table_of_presets_is_the_codes():
+    page = (Path(__file__).resolve().parents[3] / "docs" / "recipes" / "rotnet.md").read_text(
+        encoding="utf-8"
+    )
+    table = re.search(r"^\| option .*\n\|[- |]+\n((?:\|.*\n)+)", page, re.MULTILINE)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[1].splitlines()]
+    assert len(rows) > 10
+    for option, *values in rows:
+        for preset, value in zip(("as-in-deck", "recommended"), values, strict=True):
+            assert str(getattr(preset_config("mnist", preset), option)) == value, (option, preset)
