@@ -56,7 +56,8 @@ def compiled(nvcc: str, source: Path) -> str:
             [*command, "-c", str(source), "-o", f"{folder}/out.o"], cwd=ROOT, capture_output=True, text=True
         )
     if answer.returncode != 0:
-        raise SystemExit(f"nvcc: {source} does not compile\n{answer.stdout}{answer.stderr}")
+        said = [line for line in (answer.stdout + answer.stderr).splitlines() if "ptxas info" not in line]
+        raise SystemExit("\n".join([f"nvcc: {source} does not compile", *said]))
     return answer.stdout + answer.stderr
 
 

@@ -131,10 +131,9 @@ Tensor affine_matrix_grad(
   const PerChannel fill(x, s.C, fill_);
   const int64_t shares = std::clamp((s.OH * s.OW + kPixels - 1) / kPixels, int64_t(1), kShares);
   const int64_t matrices = s.N * s.K;
+  if (matrices == 0 || options.interpolation == Interpolation::nearest)
+    return torch::stable::new_zeros(matrix, Ints{s.N, s.K, 2, 3});
   const Tensor sums = new_result(matrix, {s.N, s.K * shares, 2, 3});
-  if (matrices == 0) return sums;
-  if (options.interpolation == Interpolation::nearest)
-    return torch::stable::new_zeros(sums, Ints{s.N, s.K, 2, 3});
   ROTFAST_DISPATCH_STORED(g.scalar_type(), "affine_matrix_grad", {
     const Job<stored_t> job{
         s,           options, data<stored_t>(g),         data<stored_t>(x), data<double>(matrix),

@@ -19,6 +19,7 @@ inline Turning prepare_turns(const Tensor& x, const std::vector<int64_t>& leadin
   Turns turns = given;
   turns.images = N;
   turns.channels = together ? 1 : C;
+  turns.counted = H == W ? 3 : 2;  // two's complement: modulo 4 for negative numbers, too
   turns.height = H;
   turns.width = W;
   turns.in_image = together ? H * W : x.stride(0);

@@ -120,10 +120,7 @@ Tensor turned_images(const Turning& turning, const Tensor& x) {
 Tensor rotate90(const Tensor& x, const Tensor& k_) {
   const OnDevice device(x);
   const Tensor k = torch::stable::contiguous(k_);
-  const Turning turning = prepare_rotate90(x, k);
-  // Reading k waits for the device, but of rectangles only half turns make sense.
-  if (!is_square(x)) check_half_turns(torch::stable::to(k, torch::headeronly::DeviceType::CPU));
-  return turned_images(turning, x);
+  return turned_images(prepare_rotate90(x, k), x);
 }
 
 Tensor rotate90_all(const Tensor& x) {

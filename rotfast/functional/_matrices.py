@@ -4,12 +4,14 @@ Entries are Python floats where every parameter is a number, and float64 tensors
 """
 
 import math
+from collections.abc import Sequence
 from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
 
 from rotfast import ops
+from rotfast.functional._constants import constants
 
 Entry: TypeAlias = float | Tensor
 Point: TypeAlias = tuple[Entry, Entry]
@@ -103,8 +105,7 @@ def source_matrix(linear: Linear, source: Point, target: Point, device: torch.de
         tensors = [e if isinstance(e, Tensor) else first.new_full((), e) for e in entries]
         rows: Tensor = torch.stack(torch.broadcast_tensors(*tensors), -1).unflatten(-1, (2, 3))
         return rows
-    # Copied from ordinary memory, the matrix reaches a GPU without the host waiting for it.
-    return torch.tensor((entries[:3], entries[3:]), dtype=torch.float64).to(device, non_blocking=True)
+    return constants(cast(Sequence[float], entries), device).view(2, 3)
 
 
 def canvas(linear: Linear, height: int, width: int) -> tuple[int, int]:

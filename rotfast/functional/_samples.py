@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rotfast._checks import check_device
+from rotfast.functional._constants import constants
 from rotfast.ops.autograd import transformed
 
 _DTYPES = {torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64}
@@ -155,7 +156,7 @@ class Samples:
             raise ValueError(f"{name} must be {form}, got {value!r}")
         if positive and not all(entry > 0 for entry in values):
             raise ValueError(f"{name} must be positive, got {value!r}")
-        return torch.tensor(values, dtype=torch.float64).to(self.x.device, non_blocking=True)
+        return constants(values, self.x.device)
 
     def batch(self, value: Tensor, tail: int) -> Tensor:
         """One value per result, (N, K, ...), of ``tail`` dimensions, from what broadcasts to (..., K)."""

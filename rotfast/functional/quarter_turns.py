@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from rotfast import ops
-from rotfast.functional._samples import Samples, as_batch, traced
+from rotfast.functional._samples import Samples, as_batch, readable
 
 __all__ = ["rotate90", "rotate90_all"]
 
@@ -27,7 +27,8 @@ def rotate90(x: Tensor, k: int | Tensor) -> Tensor:
 
     Raises:
         TypeError: a dtype that is not supported.
-        ValueError: a shape that does not fit, or a tensor k with odd entries for images that are not square.
+        ValueError: a shape that does not fit, or a tensor k with odd entries for images that are not square:
+            looked for on CPU tensors only; on other devices they count as the even numbers below them.
 
     Example:
         >>> import torch, rotfast
@@ -44,7 +45,7 @@ def rotate90(x: Tensor, k: int | Tensor) -> Tensor:
         if not isinstance(k, Tensor) and k % 2:
             keep = torch.channels_last if _is_channels_last(x) else torch.contiguous_format
             return torch.rot90(x, k, (-2, -1)).contiguous(memory_format=keep)
-        if not traced() and (turns % 2).any():
+        if readable(turns) and (turns % 2).any():
             raise ValueError(
                 f"k must be even for images that are not square, got odd k for {height} × {width}"
             )

@@ -9,7 +9,7 @@ from rotfast.reference.layout import ordered_like
 def rotate90(x: Tensor, k: Tensor) -> Tensor:
     """out[n] = torch.rot90(x[n], k[n]), out[n, r] = torch.rot90(x[n], k[n, r]) for k (N, K).
 
-    x is (N, C, H, W). Where H and W differ, k must be even, which is not checked.
+    x is (N, C, H, W). Where H and W differ, an odd k counts as the even one below it.
     """
     square = x.shape[-2] == x.shape[-1]
     turned = torch.stack([torch.rot90(x, q if square else q // 2 * 2, (-2, -1)) for q in range(4)])

@@ -233,6 +233,12 @@ def test_result_does_not_depend_on_the_number_of_threads(size: int) -> None:
     assert all(torch.equal(a, b) for a, b in zip(single, double, strict=True))
 
 
+def test_the_reference_turns_rectangles_by_halves() -> None:
+    x = torch.rand(3, 1, 2, 5)
+    k = torch.tensor([-1, 0, 3])
+    assert torch.equal(reference.rotate90(x, k), reference.rotate90(x, torch.tensor([2, 0, 2])))
+
+
 @kernels
 def test_arguments_of_the_raw_operators() -> None:
     raw, x = torch.ops.rotfast, torch.rand(2, 1, 3, 4)

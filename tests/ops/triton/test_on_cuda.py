@@ -110,61 +110,6 @@ def test_results_are_repeatable_and_nothing_waits(name: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-@each_case
-def test_graphs_can_be_captured(name: str) -> None:
-    tensors = [t.detach() for t in place(draw(name), torch.float32)]
-    function = CASES[name][0]
-    expected = function(*tensors)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        y = function(*tensors)
-    y.zero_()
-    graph.replay()
-    assert torch.equal(y, expected)
-
-
-@pytest.mark.slow
-@each_case
-def test_compiles_with_graphs(name: str) -> None:
-    tensors = place(draw(name), torch.float32)
-    function = CASES[name][0]
-    expected = function(*tensors)
-    grads = torch.autograd.grad(expected, tensors, torch.ones_like(expected))
-    torch.compiler.reset()
-    compiled = torch.compile(function, fullgraph=True, mode="reduce-overhead")
-    for _ in range(3):  # runs, is captured, is replayed
-        torch.compiler.cudagraph_mark_step_begin()
-        y = compiled(*tensors)
-        actual = [y.clone(), *(g.clone() for g in torch.autograd.grad(y, tensors, torch.ones_like(y)))]
-    compare(actual, [t.detach().cpu().double() for t in (expected, *grads)])
-
-
-@each_case
-def test_current_stream(name: str) -> None:
-    tensors = [t.detach() for t in place(draw(name), torch.float32)]
-    function = CASES[name][0]
-    expected = function(*tensors)
-    late = [torch.zeros_like(t) for t in tensors]
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        torch.cuda._sleep(10_000_000)
-        for t, value in zip(late, tensors, strict=True):
-            t.copy_(value)
-        y = function(*late)
-    stream.synchronize()
-    assert torch.equal(y, expected)
-
-
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
-@each_case
-def test_another_device(name: str) -> None:
-    tensors = [t.detach() for t in place(draw(name), torch.float32)]
-    y = CASES[name][0](*(t.to("cuda:1") for t in tensors))
-    assert y.get_device() == 1
-    compare([y], [CASES[name][0](*tensors).cpu().double()])
-
-
 @pytest.mark.parametrize("name", ["kronecker", "linear", "conv2d"])
 def test_tf32_is_used_only_where_it_is_allowed(name: str) -> None:
     tensors = draw(name)
