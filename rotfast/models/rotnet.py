@@ -17,6 +17,7 @@ Trunk = Literal["deck", "small", "nin"]
 Frozen = Literal["none", "convs", "all"]
 
 _WIDTHS = {"deck": 32, "small": 32, "nin": 192}
+_SIZES = {"deck": 4, "small": 8, "nin": 4}
 _FILE = "rotnet.safetensors"
 _KEY = "rotfast.models.RotNet"
 
@@ -101,8 +102,8 @@ class RotNet(nn.Module):
 
     - ``"deck"``: convolutions 32, 32, 32, pool, 64, 64, 64, pool, each with ReLU; hidden 3136-1024, ReLU.
       3,327,556 parameters with 4 classes, 3,333,706 with 10.
-    - ``"small"``: convolutions 32, 32, pool, 64, 64, pool, 128, 128, each with batch norm and ReLU; hidden
-      is the mean over positions.
+    - ``"small"``: convolutions 32, 32, pool, 64, 64, pool, 128, 128, pool, each with batch norm and ReLU;
+      hidden is dropout of these features, at their places.
     - ``"nin"``: for larger images, network in network: three blocks of a 5×5 (the last: 3×3) and two 1×1
       convolutions with batch norm and ReLU, pools between them; hidden is the mean over positions.
 
@@ -119,7 +120,7 @@ class RotNet(nn.Module):
         x (N, in_channels, image_size, image_size) -> logits (N, num_classes).
 
     Raises:
-        ValueError: an unknown trunk, a size that is no positive int, or image_size below 4.
+        ValueError: an unknown trunk, a size that is no positive int, or image_size below 4, of small 8.
 
     Example:
         >>> import torch
@@ -129,7 +130,7 @@ class RotNet(nn.Module):
         torch.Size([2, 4])
         >>> classifier = net.new_head(10).freeze("convs")
         >>> classifier(torch.rand(2, 1, 28, 28)).shape, classifier.features(torch.rand(2, 1, 28, 28)).shape
-        (torch.Size([2, 10]), torch.Size([2, 128]))
+        (torch.Size([2, 10]), torch.Size([2, 1152]))
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class RotNet(nn.Module):
             raise ValueError(f"trunk must be one of {', '.join(_WIDTHS)}, got {trunk!r}")
         width = _WIDTHS[trunk] if width is None else width
         _check_positive(num_classes=num_classes, in_channels=in_channels, width=width)
-        _check_size(image_size, 4)
+        _check_size(image_size, _SIZES[trunk])
         self.architecture = {
             "trunk": trunk,
             "in_channels": in_channels,
@@ -311,12 +312,13 @@ def _deck(channels: int, size: int, width: int) -> tuple[nn.Sequential, nn.Seque
 def _small(channels: int, size: int, width: int) -> tuple[nn.Sequential, nn.Sequential, int]:
     layers: list[nn.Module] = []
     for out in (width, 2 * width, 4 * width):
-        if layers:
-            layers.append(nn.MaxPool2d(2))
         for _ in range(2):
             layers += _normalised(channels, out, 3)
             channels = out
-    return nn.Sequential(*layers), _mean(), channels
+        layers.append(nn.MaxPool2d(2))
+    # From few labels, features at their places do better than their mean over positions.
+    hidden = nn.Sequential(nn.Flatten(), nn.Dropout(0.5))
+    return nn.Sequential(*layers), hidden, channels * (size // 8) ** 2
 
 
 def _nin(channels: int, size: int, width: int) -> tuple[nn.Sequential, nn.Sequential, int]:

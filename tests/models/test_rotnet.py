@@ -31,7 +31,7 @@ def test_layers_of_the_deck():
 
 
 @pytest.mark.parametrize("trunk", ["deck", "small", "nin"])
-@pytest.mark.parametrize("size", [4, 9, 32])
+@pytest.mark.parametrize("size", [8, 9, 32])
 def test_trunks_take_any_size_and_channels(trunk, size):
     net = RotNet(trunk, 7, in_channels=3, image_size=size, width=6)
     assert net(torch.rand(2, 3, size, size)).shape == (2, 7)
@@ -121,6 +121,7 @@ def test_files_that_hold_no_network(tmp_path):
         (lambda: RotNet("resnet"), "trunk must be one of deck, small, nin, got 'resnet'"),
         (lambda: RotNet(num_classes=0), "num_classes must be a positive int, got 0"),
         (lambda: RotNet(image_size=3), "image_size must be an int of at least 4, got 3"),
+        (lambda: RotNet("small", image_size=7), "image_size must be an int of at least 8, got 7"),
         (lambda: RotNet(width=-1), "width must be a positive int, got -1"),
         (lambda: RotNet().freeze("head"), "part must be none, convs or all, got 'head'"),
         (lambda: RotNet().new_head(0), "num_classes must be a positive int"),

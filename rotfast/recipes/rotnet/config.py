@@ -212,6 +212,8 @@ _AS_IN_DECK: dict[str, Any] = {
 }
 _RECOMMENDED: dict[str, Any] = {
     "width": 16,
+    "scale": (0.8, 1.2),
+    "shear": 10.0,
     "unlabelled": 20_000,
     "steps": 600,
     "batch": 100,
