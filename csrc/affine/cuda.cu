@@ -129,7 +129,8 @@ __global__ void __launch_bounds__(kThreads) prepare_channels(
     const double* mean,
     const double* std,
     Channel* channels) {
-  for (int64_t c = int64_t(blockIdx.x) * kThreads + threadIdx.x; c < count; c += int64_t(gridDim.x) * kThreads) {
+  for (int64_t c = int64_t(blockIdx.x) * kThreads + threadIdx.x; c < count;
+       c += int64_t(gridDim.x) * kThreads) {
     channels[c] = prepared_channel(
         unit, fill == nullptr ? 0 : fill[c], mean == nullptr ? 0 : mean[c], std == nullptr ? 1 : std[c]);
   }

@@ -119,7 +119,7 @@ def test_matrix_gradients(shape: tuple[int, ...], dtype: torch.dtype) -> None:
         assert_near(there, here, scale=sum(size), factor=10 * factor)
 
 
-@pytest.mark.parametrize(("mode", "padding"), [("bilinear", "constant"), ("bicubic", "reflection")])
+@pytest.mark.parametrize(("mode", "padding"), SMOOTH)
 def test_second_derivatives(mode: str, padding: str) -> None:
     x = torch.randn(1, 2, 4, 3, dtype=torch.float64, device="cuda")
     matrix = matrices(1, 2, 4, 3).cuda()

@@ -1,7 +1,7 @@
 """The contract of every operator: values, any derivative, vmap, dtypes, layouts, sizes, compile."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,25 @@ def full_conv(x: Tensor, U: Tensor, v: Tensor, bias: Tensor) -> Tensor:
 def full_conv_formula(x: Tensor, U: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     W = (U * v).sum(-1).reshape(4, 1, 3, 2)
     return torch.nn.functional.conv2d(x, W, bias, padding=1)
+
+
+@pytest.fixture(
+    params=[
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.cuda,
+                pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+            ],
+        ),
+    ]
+)
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where a test's tensors are; cuDNN would round float32 to TF32 by default."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    with torch.device(request.param):
+        yield request.param
 
 
 @pytest.fixture(autouse=True)
@@ -191,6 +210,7 @@ def ids(case: Case) -> str:
     return case.name
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("case", SMALL + LARGE, ids=ids)
 def test_value(case: Case, dtype: torch.dtype) -> None:
@@ -203,11 +223,13 @@ def test_value(case: Case, dtype: torch.dtype) -> None:
     assert_close(actual, expected)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("case", SMALL, ids=ids)
 def test_first_and_second_derivatives(case: Case) -> None:
     check_derivatives(case.function, case.tensors())
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("case", LARGE, ids=ids)
 def test_gradients_at_kernel_sizes(case: Case) -> None:
     tensors = [t.requires_grad_() for t in case.tensors()]
@@ -218,6 +240,7 @@ def test_gradients_at_kernel_sizes(case: Case) -> None:
         assert_close(a, e)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("case", SMALL[::3], ids=ids)
 def test_third_derivative(case: Case) -> None:
     tensors = [t.requires_grad_() for t in case.tensors()]
@@ -232,11 +255,13 @@ def test_third_derivative(case: Case) -> None:
         torch.testing.assert_close(a, e, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("case", SMALL, ids=ids)
 def test_vmap_over_every_subset_of_arguments(case: Case) -> None:
     check_vmap(case.function, case.tensors())
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("case", SMALL, ids=ids)
 def test_vmap_of_gradients(case: Case) -> None:
     tensors = case.tensors()
@@ -252,6 +277,7 @@ def test_vmap_of_gradients(case: Case) -> None:
                 assert_close(b[i], s)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("case", SMALL[::2], ids=ids)
 def test_nested_vmap_of_second_derivatives(case: Case) -> None:
     tensors = case.tensors()
@@ -276,6 +302,7 @@ def test_nested_vmap_of_second_derivatives(case: Case) -> None:
                 torch.testing.assert_close(a[i, j], e, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("case", SMALL, ids=ids)
 def test_gradient_through_vmap_sums_shared_arguments(case: Case) -> None:
     """The meta-gradient's form: per-task values of the first argument, everything else shared."""
@@ -302,6 +329,7 @@ def test_forward_mode_is_refused(name: str) -> None:
         case.function(forward_ad.make_dual(first, torch.ones_like(first)), *others)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("case", SMALL, ids=ids)
 def test_strided_arguments(case: Case) -> None:
     tensors = case.tensors()
@@ -320,6 +348,7 @@ def test_channels_last_is_kept() -> None:
     assert y.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("channels", [1, 6])
 @pytest.mark.parametrize("batch", [(0,), (0, 3), (2, 0)], ids=str)
 def test_empty_batches(batch: tuple[int, ...], channels: int) -> None:
@@ -332,6 +361,7 @@ def test_empty_batches(batch: tuple[int, ...], channels: int) -> None:
     assert all(torch.equal(g, torch.zeros_like(t)) for g, t in zip(grads, (x, weight), strict=True))
 
 
+@pytest.mark.usefixtures("device")
 def test_empty_linear_batches() -> None:
     U, v = torch.randn(15, 3, requires_grad=True), torch.randn(3, requires_grad=True)
     y = functional.share_linear(torch.randn(0, 5), U, v)
