@@ -98,6 +98,8 @@ class RotnetConfig(RecipeConfig):
     """Labelled images of a step, or all where there are fewer."""
     lr: float = 1e-3
     """Learning rate on labels."""
+    label_smoothing: float = 0.0
+    """Share of a label that all classes divide; with consistency none, as classes must become sure there."""
     weight_decay: float = 0.0
     """Decoupled weight decay, of the pretext too."""
     schedule: Literal["constant", "cosine"] = "cosine"
@@ -155,7 +157,7 @@ class RotnetConfig(RecipeConfig):
             check_finite_not_negative(name, getattr(self, name))
         self._check_pretext()
         self._check_labels()
-        for name, below in (("validation", 1), ("ema", 1), ("threshold", math.inf)):
+        for name, below in (("validation", 1), ("label_smoothing", 1), ("ema", 1), ("threshold", math.inf)):
             if not 0 <= getattr(self, name) < below:
                 raise ValueError(f"{name} must be from 0 to below {below}, got {getattr(self, name)}")
         for name in ("translate", "perspective"):
@@ -218,6 +220,7 @@ _RECOMMENDED: dict[str, Any] = {
     "steps": 600,
     "batch": 100,
     "lr": 3e-3,
+    "label_smoothing": 0.1,
     "pretext_lr": 3e-3,
     "ema": 0.99,
 }

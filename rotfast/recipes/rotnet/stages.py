@@ -271,7 +271,7 @@ class Labels(Stage):
         if self.trial.augment != "copies":
             x = self.pipeline.plain(x) if self.trial.augment == "none" else self.pipeline.augmented(x)
         if not self.trial.consistency:
-            return F.cross_entropy(net(x), y)
+            return F.cross_entropy(net(x), y, label_smoothing=self.config.label_smoothing)
         return self._consistent(net, x, y, self._unlabelled[self._unlabelled_shuffle(step).to(self.device)])
 
     def _consistent(self, net: nn.Module, x: Tensor, y: Tensor, unlabelled: Tensor) -> Tensor:
