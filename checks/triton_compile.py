@@ -43,6 +43,7 @@ SUMS: dict[str, tuple[tuple[Any, ...], ...]] = {
     "expand_dense_sharing_grad": (((216320,), (3,), False), ((32, 4760), (32, 30), False)),
 }
 PLAIN = ([1, 1], [0, 0], [1, 1], 1)
+CIRCUIT = ((32, 20, 1, 28, 28), (32, 32, 1, 3, 3), (32, 32), (32, 10, 21632))
 # Those with matrix products, which TF32 changes.
 PRODUCTS: dict[str, tuple[tuple[Any, ...], ...]] = {
     "expand_kronecker": (
@@ -68,6 +69,11 @@ PRODUCTS: dict[str, tuple[tuple[Any, ...], ...]] = {
         ((32, 20, 1, 28, 28), (32, 20, 32, 26, 26), [32, 32, 1, 3, 3], *PLAIN),
         ((32, 6, 32, 32), (32, 64, 16, 16), [64, 6, 3, 3], [2, 2], [1, 1], [1, 1], 1),
     ),
+    "conv_relu_linear": (
+        ((1024, 1, 28, 28), (32, 1, 3, 3), (32,), (10, 21632), (10,), *PLAIN[:3]),
+        (*CIRCUIT, (32, 10), *PLAIN[:3]),
+    ),
+    "conv_relu_linear_backward": (((32, 20, 10), *CIRCUIT, *PLAIN[:3], True, True, True),),
     "linear": (
         ((19, 21632), (10, 21632), (10,)),
         ((1024, 21632), (10, 21632), (10,)),

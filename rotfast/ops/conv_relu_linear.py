@@ -1,7 +1,8 @@
 """conv_relu_linear: autograd, vmap and fake kernels over torch.ops.rotfast.conv_relu_linear.
 
-The kernel never writes the activations out and its backward computes them again. A backward that is itself to
-be differentiated is composed of the convolution's and the linear map's own derivative operators.
+The CPU's kernel never writes the activations out; on a GPU they are written once, bias and ReLU done.
+Backward computes them again. A backward that is itself to be differentiated is composed of the convolution's
+and the linear map's own derivative operators.
 """
 
 from collections.abc import Iterator
@@ -255,12 +256,10 @@ def conv_relu_linear(
     """linear(flatten(relu(conv2d(x, kernel)))) by the best backend; arguments are checked already."""
     geometry = make_geometry(x, kernel.shape, stride, padding, dilation, groups=1)
     reason = why_not_direct(x, kernel.dtype, kernel.shape)
-    if reason is None and not x.is_cpu:
-        reason = f"no compiled kernel for {x.device.type}"
     if reason is None and weight.shape[-2] > _OUTPUTS:
         reason = f"more than {_OUTPUTS} outputs"
     if reason is None:
-        backend.explain("conv_relu_linear", "cpu", "fused kernel")
+        backend.explain("conv_relu_linear", "cpu" if x.is_cpu else "Triton", "fused kernel")
         return call(ConvReluLinear, x, kernel, kernel_bias, weight, bias, geometry)
     if backend.why_not_compiled() is not None:
         backend.explain("conv_relu_linear", "reference", reason)

@@ -26,6 +26,11 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "conv2d": ((3, 2, 2, 9, 11), (5, 2, 3, 2), (5,), *GEOMETRY),
     "conv2d_input_grad": ((3, 5, 5, 13), (5, 2, 3, 2), [3, 2, 9, 11], *GEOMETRY),
     "conv2d_weight_grad": ((3, 2, 9, 11), (3, 5, 5, 13), [5, 2, 3, 2], *GEOMETRY),
+    "conv_relu_linear": ((3, 2, 2, 9, 11), (5, 2, 3, 2), (3, 5), (7, 325), (7,), *GEOMETRY[:3]),
+    "conv_relu_linear_backward": (
+        *((3, 2, 7), (2, 2, 9, 11), (3, 5, 2, 3, 2), (5,), (3, 7, 325)),
+        *(*GEOMETRY[:3], True, False, True),
+    ),
     "linear": ((3, 19, 77), (3, 10, 77), (3, 10)),
     "linear_input_grad": ((3, 19, 10), (10, 77), True),
     "linear_weight_grad": ((19, 10), (19, 1033), False),

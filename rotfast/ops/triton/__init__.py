@@ -23,6 +23,8 @@ OPERATORS = {
     "conv2d": "share_conv2d",
     "conv2d_input_grad": "share_conv2d",
     "conv2d_weight_grad": "share_conv2d",
+    "conv_relu_linear": "conv_relu_linear",
+    "conv_relu_linear_backward": "conv_relu_linear",
     "linear": "share_linear",
     "linear_input_grad": "share_linear",
     "linear_weight_grad": "share_linear",

@@ -46,6 +46,21 @@ def conv2d(
     groups: int,
 ) -> Tensor:
     """Convolution of x with weight, plus bias."""
+    return convolve(x, weight, bias, stride, padding, dilation, groups, relu=False)
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    *,
+    relu: bool,
+) -> Tensor:
+    """The same; what is negative becomes 0 before it is written, if ``relu``."""
     x, weight = x.contiguous(), weight.contiguous()
     bias = None if bias is None else bias.contiguous()
     shape = _shape(x.shape, weight.shape, stride, padding, dilation, groups)
@@ -62,6 +77,7 @@ def conv2d(
         _forward[tasks * groups * down * across,](
             *(x, weight, bias, y, *shape, *shape.counts(), positions, down, across),
             *(_step(x, 4), _step(weight, 4), 0 if bias is None else _step(bias, 1)),
+            RELU=relu,
             **_options(x, shape, weight.shape, stride, padding, dilation, tiles),
         )
         return y
@@ -186,7 +202,7 @@ def _forward(
     KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr,
     PH: tl.constexpr, PW: tl.constexpr, DH: tl.constexpr, DW: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, INDEX: tl.constexpr,
-    OPERAND: tl.constexpr, ACC: tl.constexpr, PRECISION: tl.constexpr,
+    OPERAND: tl.constexpr, ACC: tl.constexpr, PRECISION: tl.constexpr, RELU: tl.constexpr,
 ):  # fmt: skip
     """A tile of output channels by positions."""
     number = tl.program_id(0)
@@ -217,6 +233,8 @@ def _forward(
     channel = group * O + o
     if bias is not None:
         total += tl.load(bias + task * bias_step + channel, mask=o < O, other=0.0).to(ACC)[:, None]
+    if RELU:
+        total = tl.where(total < 0, 0.0, total)  # NaN stays
     image = y + (task * N + n) * out_image + pixel
     out = image[None, :] + (channel * (OH * OW))[:, None]
     tl.store(out, total.to(y.dtype.element_ty), mask=(o < O)[:, None] & valid[None, :])

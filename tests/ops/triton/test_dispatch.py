@@ -121,11 +121,18 @@ def test_share_conv2d_full(choices: list[tuple[str, str, str]]) -> None:
     assert choices[1:] == [("share_conv2d_full", "Triton", "expansion, then direct convolution")]
 
 
-def test_conv_relu_linear_has_no_kernel(choices: list[tuple[str, str, str]]) -> None:
-    x, kernel, head = fake(20, 1, 28, 28), fake(32, 1, 3, 3), fake(10, 32 * 26 * 26)
-    ops.conv_relu_linear(x, kernel, None, head, None, (1, 1), (0, 0), (1, 1))
-    reason = "no compiled kernel for cuda"
-    assert choices == [("conv_relu_linear", "torch's convolution and product", reason)]
+@pytest.mark.parametrize(("outputs", "inputs"), [(10, 1), (65, 1), (10, 8)])
+def test_conv_relu_linear(outputs: int, inputs: int, choices: list[tuple[str, str, str]]) -> None:
+    x, kernel, head = fake(20, inputs, 28, 28), fake(32, inputs, 3, 3), fake(outputs, 32 * 26 * 26)
+    y = ops.conv_relu_linear(x, kernel, None, head, None, (1, 1), (0, 0), (1, 1))
+    assert (y.shape, y.device.type) == ((20, outputs), "cuda")
+    library = "torch's convolution and product"
+    expected = {
+        (10, 1): ("conv_relu_linear", "Triton", "fused kernel"),
+        (65, 1): ("conv_relu_linear", library, "more than 64 outputs"),
+        (10, 8): ("conv_relu_linear", library, "72 taps per group, more than 64"),
+    }
+    assert choices == [expected[outputs, inputs]]
 
 
 @pytest.mark.parametrize(
