@@ -37,6 +37,10 @@ class Images:
         """The first so many, or all."""
         return Images(self.x[:count], self.y[:count], self.names)
 
+    def to(self, device: torch.device) -> Images:
+        """The same on a device."""
+        return Images(self.x.to(device), self.y.to(device), self.names)
+
     def at(self, index: Tensor) -> Images:
         """Those at some indices."""
         return Images(self.x[index], self.y[index], self.names)

@@ -175,7 +175,7 @@ class Pretext(Stage):
         self, config: RotnetConfig, images: Images, pipeline: Pipeline, device: torch.device
     ) -> None:
         self.config, self.pipeline, self.device = config, pipeline, device
-        self.x = images.x.to(device)
+        self.x = images.x
         self.seed, self.lr = stage_seed(config, "pretext"), config.pretext_lr
         self.held_out: Tensor | None = None
         count, batch = len(self.x), config.pretext_batch
@@ -248,14 +248,15 @@ class Labels(Stage):
         self._shuffle = _Shuffle(self._copies * len(few.train), config.batch, self.seed)
         self.steps = config.steps or config.epochs * self._shuffle.per_epoch
         if trial.consistency:
-            self._unlabelled = unlabelled.x.to(device)
+            self._unlabelled = unlabelled.x
             batch = config.consistency_ratio * min(config.batch, len(few.train))
             self._unlabelled_shuffle = _Shuffle(len(self._unlabelled), batch, self.seed)
             self.steps = config.consistency_steps
 
     def make_net(self) -> nn.Module:
         """The network with a head for the classes; draws the fixed copies too."""
-        self._x, self._y = self.labelled.x.to(self.device), self.labelled.y.to(self.device)
+        labelled = self.labelled.to(self.device)
+        self._x, self._y = labelled.x, labelled.y
         if self.trial.augment == "copies":
             self._x = torch.cat([self.pipeline.augmented(self._x) for _ in range(self._copies)])
             self._y = self._y.repeat(self._copies)

@@ -115,7 +115,7 @@ class _Training:
         self.config, self.run_folder, self.fabric = config, run, fabric
         self.pipeline = Pipeline(config)
         train, self.test = load_images(config, "train"), load_images(config, "test").first(config.test_images)
-        unlabelled = unlabelled_images(config, train)
+        unlabelled = unlabelled_images(config, train).to(fabric.device)
         self.stages: list[Stage] = []
         if config.model == "rotnet":
             if config.pretext_from is None:
@@ -136,7 +136,8 @@ class _Training:
             catch_interrupt() as self._stop,
             StepProgress(self.steps, state["step"], console) as self._progress,
         ):
-            for stage in self.stages:
+            while self.stages:
+                stage = self.stages.pop(0)  # goes with its images when it is done
                 after = before + stage.steps
                 if state["step"] < after:
                     self._train(stage, before, state if state["step"] > before else None)

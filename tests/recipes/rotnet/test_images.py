@@ -12,7 +12,7 @@ from rotfast.recipes.rotnet.images import Pipeline, load_images
 from rotfast.recipes.run import RunError
 
 GREY = preset_config("digits")
-STILL = replace(GREY, degrees=0.0, translate=0.0, scale=(1.0, 1.0))
+STILL = replace(GREY, degrees=0.0, translate=0.0, scale=(1.0, 1.0), shear=0.0)
 DECK = preset_config("digits", "as-in-deck")
 
 
