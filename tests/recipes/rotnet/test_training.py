@@ -25,13 +25,15 @@ SMALL = {
     "labels_per_class": (2,),
     "test_images": 40,
     "width": 4,
-    "checkpoint_every": 3,
+    "checkpoint_every": 50,
 }
 PLAIN = replace(preset_config("digits"), **SMALL, steps=4, augment=("none",))
 DECK = replace(preset_config("digits", "as-in-deck"), **{**SMALL, "width": 2, "labels_per_class": (5,)})
 CONFIGS = {
     "both-augmentations": replace(PLAIN, augment=("none", "fresh"), labels_per_class=(1, 3), draws=2),
-    "consistency": replace(PLAIN, consistency="also", consistency_steps=3, consistency_ratio=1),
+    "consistency": replace(
+        PLAIN, checkpoint_every=3, consistency="also", consistency_steps=3, consistency_ratio=1
+    ),
     "free-angles": replace(PLAIN, turns=0, freeze="all"),
     "eighths": replace(PLAIN, turns=8, freeze="convs", perspective=0.2, shear=5.0),
     "as-in-deck": DECK,
