@@ -165,7 +165,7 @@ def _step(tensor: Tensor, rank: int) -> int:
 def _tuned(name: str, shape: Any, rows: int, columns: int, depth: int, like: Tensor, launch: Any) -> Tensor:
     precision = products(like.dtype)
     tiles = tuning.candidates(rows, columns, depth, precision == "tf32" or like.element_size() == 2)
-    return tuning.run((name, *shape, depth, like.dtype, precision, like.device), tiles, launch)
+    return tuning.run(lambda: tuning.key(name, (*shape, depth), like, precision), tiles, launch)
 
 
 def _options(

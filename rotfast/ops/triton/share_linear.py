@@ -66,23 +66,15 @@ def _product(a: Tensor, b: Tensor, bias: Tensor | None, tasks: int, summed: int)
         )
         return sum_parts(parts, a.dtype)
 
-    key = (
-        "product",
-        tasks,
-        summed,
-        M,
-        N,
-        K,
-        steps,
-        a.stride(-1),
-        b.stride(-1),
-        a.dtype,
-        products(a.dtype),
-        a.device,
-    )
-    return tuning.run(
-        key, tuning.candidates(M, N, K, products(a.dtype) == "tf32" or a.element_size() == 2), launch
-    )
+    precision = products(a.dtype)
+
+    def describe() -> str:
+        along = tuple(stride == 1 for stride in (a.stride(-1), b.stride(-1)))
+        shared = tuple(step == 0 for step in steps)
+        return tuning.key("product", (tasks, summed, M, N, K), a, precision, along, shared)
+
+    tiles = tuning.candidates(M, N, K, precision == "tf32" or a.element_size() == 2)
+    return tuning.run(describe, tiles, launch)
 
 
 @triton.jit

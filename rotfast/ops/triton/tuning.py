@@ -1,19 +1,25 @@
 """Tile sizes: a fixed choice for every shape, or the quickest of a few, measured on the device.
 
-``ROTFAST_AUTOTUNE=1``, read when the first kernel runs, asks for the measurement: once for each shape, number
-format and device in a process, never while a CUDA graph is captured. Sums then depend on which tiles won.
+``ROTFAST_AUTOTUNE=1``, read when the first kernel runs, asks for the measurement: once for each kernel, range
+of sizes, number format and kind of device, never while a CUDA graph is captured. Winners are kept in
+``rotfast-tiles.json`` in Triton's cache folder for later processes. Sums then depend on which tiles won.
 """
 
+import functools
+import json
 import os
-from collections.abc import Callable, Hashable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import triton
 from torch import Tensor
 
+from rotfast import backend
+
 enabled = os.environ.get("ROTFAST_AUTOTUNE") == "1"
-_chosen: dict[Hashable, "Tiles"] = {}
 
 
 class Tiles(NamedTuple):
@@ -49,9 +55,66 @@ def candidates(rows: int, columns: int, depth: int, tensor_cores: bool) -> list[
     return list(dict.fromkeys(tiles))
 
 
-def run(key: Hashable, tiles: Sequence[Tiles], launch: Callable[[Tiles], Tensor]) -> Tensor:
-    """``launch`` with the tiles chosen for the key."""
-    if enabled and key not in _chosen and not torch.cuda.is_current_stream_capturing():
+def key(kernel: str, sizes: Iterable[int], like: Tensor, *rest: object) -> str:
+    """What a choice holds for: sizes up to the next power of 2, as tiles are fitted to them."""
+    ranges = (str(triton.next_power_of_2(size) if size > 0 else size) for size in sizes)
+    words = (
+        kernel,
+        "x".join(ranges),
+        like.dtype,
+        *rest,
+        _device(like.device),
+        f"Triton {triton.__version__}",
+    )
+    return ", ".join(map(str, words))
+
+
+@functools.cache
+def _device(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def run(describe: Callable[[], str], tiles: Sequence[Tiles], launch: Callable[[Tiles], Tensor]) -> Tensor:
+    """``launch`` with the tiles chosen for the key that ``describe`` makes; it is asked only if need be."""
+    if not enabled:
+        return launch(tiles[0])
+    key, known = describe(), _chosen()
+    best = known.get(key)
+    if best not in tiles and not torch.cuda.is_current_stream_capturing():
         times = [triton.testing.do_bench(lambda: launch(t), warmup=5, rep=20) for t in tiles]  # noqa: B023
-        _chosen[key] = tiles[times.index(min(times))]
-    return launch(_chosen.get(key, tiles[0]))
+        best = known[key] = tiles[times.index(min(times))]
+        _keep(known)
+    return launch(best if best is not None and best in tiles else tiles[0])
+
+
+@functools.cache
+def _chosen() -> dict[str, Tiles]:
+    """Winners of earlier processes and of this one."""
+    return _read(_file())
+
+
+def _file() -> Path:
+    return Path(triton.knobs.cache.dir) / "rotfast-tiles.json"
+
+
+def _read(file: Path) -> dict[str, Tiles]:
+    try:
+        return {key: Tiles(*numbers) for key, numbers in json.loads(file.read_text()).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        backend.log.warning("%s is not read, tiles are measured anew: %s", file, error)
+        return {}
+
+
+def _keep(known: dict[str, Tiles]) -> None:
+    """Write all winners, with those that other processes have added; whoever reads sees a whole file."""
+    file = _file()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({**_read(file), **known}, indent=0)
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".json", delete=False) as written:
+            written.write(text)
+        os.replace(written.name, file)
+    except OSError as error:
+        backend.log.warning("%s is not written, tiles are kept for this process alone: %s", file, error)

@@ -82,27 +82,6 @@ def test_functions_differentiate_through_the_launchers(
     check_vmap(ShareLinear.apply, [x, U, U[0], bias])
 
 
-def test_autotuning_takes_the_quickest_tiles_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([3.0, 1.0, 2.0])
-    monkeypatch.setattr(tuning, "enabled", True)
-    monkeypatch.setattr(tuning, "_chosen", {})
-    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
-    monkeypatch.setattr(tuning.triton.testing, "do_bench", lambda launch, **_: (launch(), next(times))[1])
-    launched: list[str] = []
-    for _ in range(2):
-        tuning.run("key", ["default", "quick", "slow"], launched.append)
-    assert launched == ["default", "quick", "slow", "quick", "quick"]
-
-
-def test_no_autotuning_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "enabled", True)
-    monkeypatch.setattr(tuning, "_chosen", {})
-    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
-    launched: list[str] = []
-    tuning.run("key", ["default", "other"], launched.append)
-    assert launched == ["default"]
-
-
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_candidate_computes_the_same(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, device: torch.device
