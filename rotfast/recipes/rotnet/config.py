@@ -127,6 +127,8 @@ class RotnetConfig(RecipeConfig):
     perspective: float = 0.0
     """Augmentation: distortion of a perspective that every other image goes through, from 0 to 1."""
 
+    cifar_batches: tuple[int, ...] = (1, 2, 3, 4, 5)
+    """cifar10: which of the five training batches of 10,000 images to read."""
     test_images: int | None = None
     """Images of the test split to judge by; None is all."""
     checkpoint_every: int = 500
@@ -182,7 +184,9 @@ class RotnetConfig(RecipeConfig):
                 raise ValueError(f"pretext_from needs model rotnet, got {self.model!r}")
 
     def _check_labels(self) -> None:
-        for name in ("labels_per_class", "augment"):
+        if not self.cifar_batches or not set(self.cifar_batches) <= {1, 2, 3, 4, 5}:
+            raise ValueError(f"cifar_batches must be from 1 to 5, got {self.cifar_batches}")
+        for name in ("labels_per_class", "augment", "cifar_batches"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{name} must be one value or several that differ, got {values}")
@@ -207,6 +211,8 @@ _AS_IN_DECK: dict[str, Any] = {
     "pretext_augment": False,
     "pretext_split": "copies",
     "unlabelled": 5_000,
+    "pretext_epochs": 6,
+    "lr": 3e-3,
     "validation": 0.2,
     "augment": ("none", "copies"),
     "freeze": "convs",
@@ -214,22 +220,37 @@ _AS_IN_DECK: dict[str, Any] = {
 }
 _RECOMMENDED: dict[str, Any] = {
     "width": 16,
+    "degrees": 15.0,
     "scale": (0.8, 1.2),
-    "shear": 10.0,
+    "shear": 15.0,
+    "perspective": 0.3,
+    "turns": 8,
     "unlabelled": 20_000,
-    "steps": 600,
+    "pretext_epochs": 3,
+    "steps": 400,
     "batch": 100,
     "lr": 3e-3,
     "label_smoothing": 0.1,
     "pretext_lr": 3e-3,
     "ema": 0.99,
 }
+_CIFAR_RECOMMENDED: dict[str, Any] = {
+    "trunk": "nin",
+    "width": None,
+    "degrees": 10.0,
+    "shear": 0.0,
+    "perspective": 0.0,
+    "turns": 4,
+    "unlabelled": None,
+    "pretext_epochs": 30,
+    "steps": 2000,
+}
 _PRESETS: dict[str, dict[str, Any]] = {"as-in-deck": _AS_IN_DECK, "recommended": _RECOMMENDED}
 _DATA: dict[tuple[str, str], dict[str, Any]] = {
-    ("digits", "as-in-deck"): {"unlabelled": None},
-    ("digits", "recommended"): {"unlabelled": None, "steps": 200},
+    ("digits", "as-in-deck"): {"unlabelled": None, "pretext_epochs": 20},
+    ("digits", "recommended"): {"unlabelled": None, "pretext_epochs": 15, "steps": 200},
     ("cifar10", "as-in-deck"): {"binarise": False},
-    ("cifar10", "recommended"): {"trunk": "nin", "width": None, "pretext_epochs": 30},
+    ("cifar10", "recommended"): _CIFAR_RECOMMENDED,
 }
 
 

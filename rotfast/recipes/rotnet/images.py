@@ -55,7 +55,7 @@ def load_images(config: RotnetConfig, split: str) -> Images:
     names = None
     try:
         if config.data == "cifar10":
-            x, y, names = load_cifar10(config.data_dir, split)
+            x, y, names = load_cifar10(config.data_dir, split, config.cifar_batches)
         elif config.data == "mnist":
             x, y = load_mnist(config.data_dir, split)
         else:

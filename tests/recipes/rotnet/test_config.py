@@ -51,6 +51,8 @@ def test_presets_differ_in_what_the_study_did_wrong():
         ({"ema": 1.0}, r"ema must be from 0 to below 1, got 1\.0"),
         ({"translate": 1.5}, r"translate must be from 0 to 1, got 1\.5"),
         ({"scale": (1.1, 0.9)}, "scale must be two positive numbers, the smaller first"),
+        ({"cifar_batches": (0,)}, r"cifar_batches must be from 1 to 5, got \(0,\)"),
+        ({"cifar_batches": (1, 1)}, "cifar_batches must be one value or several that differ"),
         ({"draws": 0}, "draws must be at least 1, got 0"),
         ({"unlabelled": 0}, "unlabelled must be at least 1, got 0"),
         ({"lr": float("nan")}, "lr must be finite and not negative, got nan"),

@@ -11,8 +11,8 @@ from rotfast.recipes.rotnet import preset_config
 from rotfast.recipes.rotnet.images import Pipeline, load_images
 from rotfast.recipes.run import RunError
 
-GREY = preset_config("digits")
-STILL = replace(GREY, degrees=0.0, translate=0.0, scale=(1.0, 1.0), shear=0.0)
+GREY = replace(preset_config("digits"), turns=4)
+STILL = replace(GREY, degrees=0.0, translate=0.0, scale=(1.0, 1.0), shear=0.0, perspective=0.0)
 DECK = preset_config("digits", "as-in-deck")
 
 

@@ -27,7 +27,7 @@ SMALL = {
     "width": 4,
     "checkpoint_every": 50,
 }
-PLAIN = replace(preset_config("digits"), **SMALL, steps=4, augment=("none",))
+PLAIN = replace(preset_config("digits"), **SMALL, turns=4, steps=4, augment=("none",))
 DECK = replace(preset_config("digits", "as-in-deck"), **{**SMALL, "width": 2, "labels_per_class": (5,)})
 CONFIGS = {
     "both-augmentations": replace(PLAIN, augment=("none", "fresh"), labels_per_class=(1, 3), draws=2),
