@@ -20,7 +20,11 @@ from rotfast.recipes.seeds import recipe_of
 
 __all__ = ["evaluate", "plot", "predict", "train"]
 
-_PACKAGES = {"msr": "rotfast.recipes.msr", "rotnet": "rotfast.recipes.rotnet"}
+_PACKAGES = {
+    "beta-vae": "rotfast.recipes.beta_vae",
+    "msr": "rotfast.recipes.msr",
+    "rotnet": "rotfast.recipes.rotnet",
+}
 
 
 @dataclass(frozen=True)
