@@ -7,20 +7,25 @@ the suffix chooses the format). No function touches pyplot's state or the backen
 from rotfast.plots.activations import visualize_activations
 from rotfast.plots.angles import plot_errors_per_angle, plot_images_per_angle
 from rotfast.plots.budget import plot_budget
+from rotfast.plots.comparison import plot_comparison
 from rotfast.plots.confusion import plot_confusion
 from rotfast.plots.embedding import plot_embedding
+from rotfast.plots.image_grid import plot_image_grid, save_animation
 from rotfast.plots.losses import plot_losses
 from rotfast.plots.warps import plot_group_action, visualize_warps
 from rotfast.plots.weights import visualize_weights
 
 __all__ = [
     "plot_budget",
+    "plot_comparison",
     "plot_confusion",
     "plot_embedding",
     "plot_errors_per_angle",
     "plot_group_action",
+    "plot_image_grid",
     "plot_images_per_angle",
     "plot_losses",
+    "save_animation",
     "visualize_activations",
     "visualize_warps",
     "visualize_weights",

@@ -10,8 +10,11 @@ import torch
 from rich.console import Console
 
 from rotfast.recipes import beta_vae
+from rotfast.recipes.beta_vae import plots as recipe_plots
 from rotfast.recipes.beta_vae import preset_config, runs, training
 from rotfast.recipes.beta_vae.images import load_images
+from rotfast.recipes.beta_vae.plots import plot_run
+from rotfast.recipes.config import config_to_dict
 from rotfast.recipes.run import RunError, RunFolder, RunStopped
 from rotfast.recipes.seeds import open_run
 
@@ -37,6 +40,7 @@ def few_images(monkeypatch):
 
     monkeypatch.setattr(training, "load_images", load)
     monkeypatch.setattr(runs, "load_images", load)
+    monkeypatch.setattr(recipe_plots, "load_images", load)
 
 
 def train(config, folder, **more):
@@ -63,6 +67,15 @@ def test_a_run_leaves_its_files(name, tmp_path, few_images):
     assert result["images"] == 40
     assert ("angle" in result) == (config.architecture == "spatial")
     assert len(result["kl_per_dimension"]) == 2
+
+
+@pytest.mark.parametrize("config", [SPATIAL, ARTICLE], ids=["spatial", "article"])
+def test_a_run_has_its_figures(config, tmp_path, few_images):
+    train(replace(config, epochs=1), tmp_path / "run")
+    written = {path.name for path in plot_run(tmp_path / "run")}
+    assert {"losses.png", "reconstructions.png", "rotation.gif", "pca.png", "tsne.png"} <= written
+    assert {"traversals-random.png", "traversals-4.png", "traversals-9.png"} <= written
+    assert all((tmp_path / "run" / "figures" / name).stat().st_size > 1000 for name in written)
 
 
 def test_a_stopped_run_continues_to_the_same_result(tmp_path, monkeypatch, few_images):
@@ -106,6 +119,13 @@ def test_several_betas_and_seeds_in_one_run(tmp_path, few_images):
     assert summary["betas"].keys() == {"0.5", "2"}
     assert len(summary["betas"]["2"]["test"]["angle_r2"]["values"]) == 2
     assert runs.evaluate(tmp_path / "run")["betas"] == summary["betas"]
+    assert next(iter(recipe_plots._compare(*open_run(beta_vae.BetaVaeConfig, tmp_path / "run")))).is_file()
+
+
+def test_figures_need_a_finished_run(tmp_path):
+    RunFolder(tmp_path / "run").create(config_to_dict(ARTICLE))
+    with pytest.raises(RunError, match="has no metrics yet"):
+        plot_run(tmp_path / "run")
 
 
 def test_evaluation_repeats_the_summary(tmp_path, few_images):
