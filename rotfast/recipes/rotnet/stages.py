@@ -276,8 +276,10 @@ class Labels(Stage):
         return self._consistent(net, x, y, self._unlabelled[self._unlabelled_shuffle(step).to(self.device)])
 
     def _consistent(self, net: nn.Module, x: Tensor, y: Tensor, unlabelled: Tensor) -> Tensor:
+        net.eval()  # a guess with half of the features dropped is seldom sure
         with torch.no_grad():
             chance, guess = net(self.pipeline.weak(unlabelled)).softmax(1).max(1)
+        net.train()
         logits = net(torch.cat([x, self.pipeline.strong(unlabelled)]))
         strong = F.cross_entropy(logits[len(x) :], guess, reduction="none")
         sure = chance >= self.config.threshold
