@@ -145,7 +145,7 @@ def test_evaluate_needs_a_run(tmp_path, capsys):
 
 def test_unknown_recipe(tmp_path, capsys):
     assert cli.main(["train", "bird"]) == 2
-    assert "recipe to train must be one of msr" in capsys.readouterr().err
+    assert "recipe to train must be one of beta-vae, msr" in capsys.readouterr().err
     (tmp_path / "config.yaml").write_text("recipe: bird")
     assert cli.main(["plot", str(tmp_path)]) == 2
     assert "recipe must be one of msr" in capsys.readouterr().err
