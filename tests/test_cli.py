@@ -148,7 +148,7 @@ def test_unknown_recipe(tmp_path, capsys):
     assert "recipe to train must be one of beta-vae, msr" in capsys.readouterr().err
     (tmp_path / "config.yaml").write_text("recipe: bird")
     assert cli.main(["plot", str(tmp_path)]) == 2
-    assert "recipe must be one of msr" in capsys.readouterr().err
+    assert "recipe must be one of beta-vae, msr" in capsys.readouterr().err
     (tmp_path / "config.yaml").write_text("steps: 3")
     assert cli.main(["plot", str(tmp_path)]) == 2
     assert "does not say which recipe" in capsys.readouterr().err
