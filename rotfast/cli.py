@@ -1,4 +1,4 @@
-"""The command line: rotfast train | evaluate | plot | doctor."""
+"""The command line: rotfast train | evaluate | plot | predict | demo | doctor."""
 
 from __future__ import annotations
 
@@ -18,12 +18,20 @@ usage: rotfast COMMAND ...
   evaluate RUN     judge a run's checkpoint on many held-out tasks
   plot RUN         draw a run's figures
   predict RUN FILE say what an image file shows, and turn it upright
+  demo beta-vae RUN
+                   explore a trained code on a page in the browser
   doctor           versions, compiled kernels, devices
 
 rotfast COMMAND --help says more."""
 
-# Functions of rotfast.recipes.commands.
-_RECIPE_COMMANDS = ("train", "evaluate", "plot", "predict")
+# Where a command's function lies, and the extras that it needs.
+_COMMANDS = {
+    "train": ("rotfast.recipes.commands", "recipes"),
+    "evaluate": ("rotfast.recipes.commands", "recipes"),
+    "plot": ("rotfast.recipes.commands", "recipes"),
+    "predict": ("rotfast.recipes.commands", "recipes"),
+    "demo": ("rotfast.demo.commands", "recipes,demo"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,18 +55,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments == ["doctor"]:
         print(importlib.import_module("rotfast.doctor").report())
         return 0
-    if arguments and arguments[0] in _RECIPE_COMMANDS:
+    if arguments and arguments[0] in _COMMANDS:
         return _run(arguments[0], arguments[1:])
     print(_USAGE, file=sys.stderr)
     return _fail(f"unknown command: {shlex.join(arguments)}" if arguments else "which command?")
 
 
 def _run(name: str, arguments: list[str]) -> int:
-    """Run a command of a recipe; what the user can mend becomes a message instead of a traceback."""
+    """Run a command; what the user can mend becomes a message instead of a traceback."""
+    module, extras = _COMMANDS[name]
     try:
-        commands = importlib.import_module("rotfast.recipes.commands")
+        commands = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        return _fail(f"{error}; the recipes need more packages: pip install 'rotfast[recipes]'")
+        return _fail(f"{error}; rotfast {name} needs more packages: pip install 'rotfast[{extras}]'")
     run = importlib.import_module("rotfast.recipes.run")
     command: Callable[[list[str]], None] = getattr(commands, name)
     try:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Callable
 
 import uvicorn
 from starlette.applications import Starlette
 
-__all__ = ["bind", "is_loopback", "serve", "url_of"]
+__all__ = ["bind", "is_loopback", "make_server", "serve", "url_of"]
 
 
 def is_loopback(host: str) -> bool:
@@ -42,15 +41,17 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def serve(app: Starlette, listener: socket.socket, started: Callable[[uvicorn.Server], None]) -> None:
+def make_server(app: Starlette) -> uvicorn.Server:
+    """A server of the page, which tells no more than what goes wrong."""
+    return uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+
+
+def serve(server: uvicorn.Server, listener: socket.socket) -> None:
     """Answer until Ctrl-C, or until ``should_exit`` of the server is set.
 
     Args:
-        app: the page.
+        server: from `make_server`.
         listener: from `bind`.
-        started: called once the server is made; what it is given can end it.
     """
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-    started(server)
     with contextlib.suppress(KeyboardInterrupt):  # the way to end it
         server.run(sockets=[listener])

@@ -62,23 +62,17 @@ def site():
     pytest.importorskip("starlette", reason="needs rotfast[demo]")
     pytest.importorskip("uvicorn", reason="needs rotfast[demo]")
     from rotfast.demo.app import make_app
-    from rotfast.demo.server import bind, serve, url_of
+    from rotfast.demo.server import bind, make_server, serve, url_of
 
     examples = torch.zeros(3, 28, 28, dtype=torch.uint8)
     examples[0, 4:24, 12:16] = 255  # a one
     examples[1, 12:16, 4:24] = 255  # another one, lying
     examples[2, 4:24, 4:24] = 255
     app = make_app(Bar(), title="a bar", examples=(examples, torch.tensor([1, 1, 7])))
-    listener, servers, ready = bind("127.0.0.1", 0), [], threading.Event()
-
-    def started(server):
-        servers.append(server)
-        ready.set()
-
-    thread = threading.Thread(target=serve, args=(app, listener, started))
-    thread.start()
-    ready.wait()
-    yield Site(url_of(listener))
-    servers[0].should_exit = True
-    thread.join()
-    listener.close()
+    server = make_server(app)
+    with bind("127.0.0.1", 0) as listener:
+        thread = threading.Thread(target=serve, args=(server, listener))
+        thread.start()
+        yield Site(url_of(listener))
+        server.should_exit = True
+        thread.join()
