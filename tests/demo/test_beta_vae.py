@@ -13,13 +13,12 @@ import torch
 
 pytest.importorskip("uvicorn", reason="needs rotfast[demo]")
 
-from rotfast.recipes.beta_vae import preset_config
-from rotfast.recipes.beta_vae.runs import train, train_seeds
-
 from rotfast import cli
 from rotfast.demo.beta_vae import BetaVaeExplorer, open_run
 from rotfast.demo.server import bind
 from rotfast.models import SpatialVAE, article_vae, own_vae
+from rotfast.recipes.beta_vae import preset_config
+from rotfast.recipes.beta_vae.runs import train, train_seeds
 from rotfast.recipes.run import RunError
 
 SMALL = {
