@@ -15,6 +15,7 @@ usage: rotfast COMMAND ...
   train msr        meta-learn symmetries: synthetic problems, rotated digits, rotated MNIST
   train rotnet     learn from rotations of unlabelled images, then from few labels
   train beta-vae   codes of rotated digits, and what they know of the rotation
+  train one-shot   learn an embedding, then tell classes it never saw from one image each
   evaluate RUN     judge a run's checkpoint on many held-out tasks
   plot RUN         draw a run's figures
   predict RUN FILE say what an image file shows, and turn it upright

@@ -25,6 +25,7 @@ _PACKAGES = {
     "msr": "rotfast.recipes.msr",
     "rotnet": "rotfast.recipes.rotnet",
 }
+_PACKAGES = {"msr": "rotfast.recipes.msr", "rotnet": "rotfast.recipes.rotnet", "one-shot": "rotfast.recipes.one_shot"}
 
 
 @dataclass(frozen=True)
