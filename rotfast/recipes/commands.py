@@ -23,9 +23,9 @@ __all__ = ["evaluate", "plot", "predict", "train"]
 _PACKAGES = {
     "beta-vae": "rotfast.recipes.beta_vae",
     "msr": "rotfast.recipes.msr",
+    "one-shot": "rotfast.recipes.one_shot",
     "rotnet": "rotfast.recipes.rotnet",
 }
-_PACKAGES = {"msr": "rotfast.recipes.msr", "rotnet": "rotfast.recipes.rotnet", "one-shot": "rotfast.recipes.one_shot"}
 
 
 @dataclass(frozen=True)

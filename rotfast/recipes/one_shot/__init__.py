@@ -1,4 +1,4 @@
-"""The one-shot recipe: an embedding in which one image of a class it never saw is enough to tell the class."""
+"""The one-shot recipe: an embedding in which one image of an unseen class is enough to tell it."""
 
 from rotfast.recipes.one_shot.config import OneShotConfig, preset_config
 from rotfast.recipes.one_shot.training import train

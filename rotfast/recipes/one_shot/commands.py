@@ -54,8 +54,8 @@ train = TrainCommand(
 def evaluate(arguments: Sequence[str]) -> None:
     """rotfast evaluate RUN."""
     options = tyro.cli(Evaluate, args=arguments, prog="rotfast evaluate")
-    if options.episodes < 1:
-        raise RunError(f"episodes must be at least 1, got {options.episodes}")
+    if options.episodes < 2:
+        raise RunError(f"episodes must be at least 2, got {options.episodes}")
     Console().print(_table(str(options.run), runs.evaluate(options.run, options.episodes)["test"]))
 
 

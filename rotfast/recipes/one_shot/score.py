@@ -51,13 +51,14 @@ def seen_accuracy(net: nn.Module, images: Images, pipeline: Pipeline) -> float:
     device = next(net.parameters()).device
     classes, place = images.y.unique(return_inverse=True)
     logits = torch.cat([net(pipeline.plain(x.to(device))).float().cpu() for x in images.x.split(_BATCH)])
-    return (logits[:, : len(classes)].argmax(1) == place).double().mean().item()
+    right: Tensor = logits[:, : len(classes)].argmax(1) == place
+    return right.double().mean().item()
 
 
 def quick(net: nn.Module, split: Split, pipeline: Pipeline, config: OneShotConfig) -> dict[str, Any]:
     """A test between steps: one-shot accuracy of prototypes in few episodes, without further views."""
     points = embed(net, split.unseen, pipeline)
-    score = _episodes(points, split.unseen, config, 1, "prototype", max(1, config.episodes // 10))
+    score = _episodes(points, split.unseen, config, 1, "prototype", max(2, config.episodes // 10))
     return {"way": score["way"], "accuracy": score["accuracy"], "ci95": score["ci95"]}
 
 
@@ -151,11 +152,7 @@ def _episodes(
 
 
 def _record(score: FewShotScore) -> dict[str, Any]:
-    return {
-        "accuracy": score.accuracy,
-        "ci95": score.ci95 if score.draws > 1 else None,
-        "trials": score.trials,
-    }
+    return {"accuracy": score.accuracy, "ci95": score.ci95, "trials": score.trials}
 
 
 def _by_class(score: FewShotScore) -> dict[str, Any]:

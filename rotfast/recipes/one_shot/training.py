@@ -213,9 +213,7 @@ def _state(adam: torch.optim.Optimizer, batches: Batches, step: int, seconds: fl
     }
 
 
-def _load_state(
-    state: dict[str, Any], adam: torch.optim.Optimizer, batches: Batches
-) -> tuple[int, float]:
+def _load_state(state: dict[str, Any], adam: torch.optim.Optimizer, batches: Batches) -> tuple[int, float]:
     adam.load_state_dict(state["optimizer"])
     batches.load_state_dict(state["batches"])
     torch.set_rng_state(state["torch_rng"])
