@@ -145,7 +145,18 @@ class BetaVaeConfig(RecipeConfig):
 
 # The fields' defaults are the study's.
 _RECOMMENDED: dict[str, Any] = {"schedule": "cosine"}
-_SPATIAL: dict[str, Any] = {"image_size": 28, "beta": 1.0, "batch": 64, "epochs": 6}
+_SPATIAL: dict[str, Any] = {
+    "image_size": 28,
+    "beta": 1.0,
+    "batch": 64,
+    "schedule": "cosine",
+    "candidates": 9,
+    "temperature": (40.0, 2.0),
+}
+_SPATIAL_DATA: dict[str, dict[str, Any]] = {
+    "digits": {"epochs": 60},
+    "mnist": {"images": 20_000, "epochs": 4},
+}
 _DIGITS: dict[str, Any] = {
     "validation_images": 200,
     "image_size": 32,
@@ -182,7 +193,5 @@ def preset_config(
     if data == "digits":
         values |= _DIGITS
     if architecture == "spatial":
-        values |= _SPATIAL
-        if data == "digits":
-            values["epochs"] = 60
+        values |= _SPATIAL | _SPATIAL_DATA[data]
     return replace(base, **values)
