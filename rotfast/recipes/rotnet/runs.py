@@ -61,14 +61,10 @@ def load_classifier(run: RunFolder, config: RotnetConfig) -> nn.Module:
     Raises:
         RunError: There is none yet.
     """
-    state, weights = run.load_state(), run.load_weights()
-    net = new_classifier(config)
-    try:
-        net.load_state_dict(weights)
-    except RuntimeError as error:
-        raise RunError(f"{run.path} holds no classifier yet: its pretext is all that is done") from error
-    if "judged" not in state:
+    if not run.load_state().get("judged"):
         raise RunError(f"{run.path} is not finished: go on with rotfast train rotnet --resume {run.path}")
+    net = new_classifier(config)
+    net.load_state_dict(run.load_weights())
     return net.eval()
 
 

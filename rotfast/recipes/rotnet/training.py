@@ -206,8 +206,8 @@ class _Training:
                 ema.update(net)
             self._progress.advance()
             now, is_last = before + step + 1, step + 1 == stage.steps
-            if isinstance(stage, Pretext):
-                self._report(stage, net, wrapped, loss, step, now)
+            if isinstance(stage, Pretext) and (is_last or step % _STEPS_BETWEEN_LOSSES == 0):
+                self._report(loss, now)
             if not is_last and (now % self.config.checkpoint_every == 0 or self._stop):
                 self._save(net, _state(adam, ema), now)
             if self._stop and not is_last:
@@ -216,14 +216,10 @@ class _Training:
             net.load_state_dict(ema.mean)
         self._finish(stage, net, wrapped, loss, before + stage.steps)
 
-    def _report(
-        self, stage: Pretext, net: nn.Module, wrapped: nn.Module, loss: Tensor, step: int, now: int
-    ) -> None:
-        """The pretext's loss now and then."""
-        if step % _STEPS_BETWEEN_LOSSES == 0 or step + 1 == stage.steps:
-            record = {"step": now, "stage": "pretext", "split": "train", "loss": loss.item()}
-            self.run_folder.append_metrics({**record, "seconds": self._seconds()})
-            self._progress.show(f"pretext loss {record['loss']:.4f}")
+    def _report(self, loss: Tensor, now: int) -> None:
+        record = {"step": now, "stage": "pretext", "split": "train", "loss": loss.item()}
+        self.run_folder.append_metrics({**record, "seconds": self._seconds()})
+        self._progress.show(f"pretext loss {record['loss']:.4f}")
 
     def _finish(self, stage: Stage, net: nn.Module, wrapped: nn.Module, loss: Tensor, now: int) -> None:
         """Judge a trained network and keep it."""
@@ -252,7 +248,7 @@ class _Training:
             or self._stop
             or now - self._saved >= self.config.checkpoint_every
         ):
-            self._save(net, {"judged": True}, now)
+            self._save(net, {"judged": isinstance(stage, Labels)}, now)
         if self._stop and not done:
             self._halt(now)
 
