@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from rich.console import Console
 
@@ -16,7 +16,7 @@ from rotfast.recipes.config import RecipeConfig, config_from_dict, config_to_dic
 from rotfast.recipes.environment import versions
 from rotfast.recipes.run import RunError, RunFolder, RunStopped
 
-__all__ = ["Train", "open_run", "recipe_of", "seed_folders", "spread", "train_seeds"]
+__all__ = ["Train", "TrainSeeds", "open_run", "recipe_of", "seed_folders", "spread"]
 
 Config = TypeVar("Config", bound=RecipeConfig)
 Contravariant = TypeVar("Contravariant", bound=RecipeConfig, contravariant=True)
@@ -74,69 +74,80 @@ def seed_folders(run: RunFolder, seeds: Sequence[int]) -> list[Path]:
     return [run.path / f"seed-{seed}" for seed in seeds]
 
 
-def train_seeds(
-    train: Train[Config],
-    summarise: Callable[[list[dict[str, Any]]], dict[str, Any]],
-    config: Config,
-    folder: str | Path,
-    seeds: Sequence[int],
-    *,
-    resume: bool = False,
-    command: str = "",
-    console: Console | None = None,
-) -> dict[str, Any]:
-    """Train once for every seed into FOLDER/seed-K and summarise them in FOLDER/summary.json.
+@dataclass(frozen=True)
+class TrainSeeds(Generic[Config]):
+    """Trains a recipe once for every seed into FOLDER/seed-K and summarises them in FOLDER/summary.json.
 
-    Args:
+    Attributes:
         train: Trains one seed.
         summarise: What summary.json says of all seeds' summaries, besides seeds, seconds, command, versions.
-        config: The configuration; its own seed does not count.
-        folder: The run folder, new or empty unless `resume`.
-        seeds: The seeds.
-        resume: Go on with the run in the folder: finished seeds stay, a stopped one continues.
-        command: The command line, for summary.json.
-        console: Where progress goes; None is standard output.
-
-    Returns:
-        What summary.json holds.
-
-    Raises:
-        RunError: As `train`; also a seed given twice.
-        RunStopped: Ctrl-C.
     """
-    if len(set(seeds)) != len(seeds):
-        raise RunError(f"seeds must differ from each other, got {' '.join(map(str, seeds))}")
-    try:
-        configs = [cast(Config, replace(cast(Any, config), seed=seed)) for seed in seeds]
-    except ValueError as error:
-        raise RunError(str(error)) from error
-    console = Console() if console is None else console
-    run = RunFolder(folder)
-    shared = {**config_to_dict(config), "seeds": list(seeds)}
-    del shared["seed"]
-    if resume:
-        run.check_config(shared, config.free_on_resume)
-    else:
-        run.create(shared)
-    summaries = []
-    for seeded, path in zip(configs, seed_folders(run, seeds), strict=True):
-        console.print(f"seed {seeded.seed}: {path}", highlight=False, soft_wrap=True)
-        began = (path / "config.yaml").exists()
+
+    train: Train[Config]
+    summarise: Callable[[list[dict[str, Any]]], dict[str, Any]]
+
+    def __call__(
+        self,
+        config: Config,
+        folder: str | Path,
+        seeds: Sequence[int],
+        *,
+        resume: bool = False,
+        command: str = "",
+        console: Console | None = None,
+    ) -> dict[str, Any]:
+        """Train.
+
+        Args:
+            config: The configuration; its own seed does not count.
+            folder: The run folder, new or empty unless `resume`.
+            seeds: The seeds.
+            resume: Go on with the run in the folder: finished seeds stay, a stopped one continues.
+            command: The command line, for summary.json.
+            console: Where progress goes; None is standard output.
+
+        Returns:
+            What summary.json holds.
+
+        Raises:
+            RunError: As `train`; also a seed given twice.
+            RunStopped: Ctrl-C.
+        """
+        if len(set(seeds)) != len(seeds):
+            raise RunError(f"seeds must differ from each other, got {' '.join(map(str, seeds))}")
         try:
-            summaries.append(train(seeded, path, resume=began, command=command, console=console))
-        except RunStopped as stopped:
-            raise RunStopped(f"{stopped} (this seed alone), or all seeds: --resume {run.path}") from stopped
-    summary = {
-        "recipe": config.recipe,
-        **summarise(summaries),
-        "seeds": list(seeds),
-        "seconds": round(sum(summary["seconds"] for summary in summaries), 3),
-        "command": command,
-        "versions": versions(),
-    }
-    with run.writing():
-        run.write_json("summary.json", summary)
-    return summary
+            configs = [cast(Config, replace(cast(Any, config), seed=seed)) for seed in seeds]
+        except ValueError as error:
+            raise RunError(str(error)) from error
+        console = Console() if console is None else console
+        run = RunFolder(folder)
+        shared = {**config_to_dict(config), "seeds": list(seeds)}
+        del shared["seed"]
+        if resume:
+            run.check_config(shared, config.free_on_resume)
+        else:
+            run.create(shared)
+        summaries = []
+        for seeded, path in zip(configs, seed_folders(run, seeds), strict=True):
+            console.print(f"seed {seeded.seed}: {path}", highlight=False, soft_wrap=True)
+            began = (path / "config.yaml").exists()
+            try:
+                summaries.append(self.train(seeded, path, resume=began, command=command, console=console))
+            except RunStopped as stopped:
+                raise RunStopped(
+                    f"{stopped} (this seed alone), or all seeds: --resume {run.path}"
+                ) from stopped
+        summary = {
+            "recipe": config.recipe,
+            **self.summarise(summaries),
+            "seeds": list(seeds),
+            "seconds": round(sum(summary["seconds"] for summary in summaries), 3),
+            "command": command,
+            "versions": versions(),
+        }
+        with run.writing():
+            run.write_json("summary.json", summary)
+        return summary
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

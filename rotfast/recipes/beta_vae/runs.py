@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 
-from rotfast.recipes import seeds as recipe_seeds
 from rotfast.recipes.beta_vae import training
 from rotfast.recipes.beta_vae.config import BetaVaeConfig
 from rotfast.recipes.beta_vae.images import load_images
@@ -17,7 +16,7 @@ from rotfast.recipes.beta_vae.score import capture, headline
 from rotfast.recipes.config import config_to_dict
 from rotfast.recipes.environment import make_fabric, versions
 from rotfast.recipes.run import RunFolder, RunStopped
-from rotfast.recipes.seeds import open_run, seed_folders, spread
+from rotfast.recipes.seeds import TrainSeeds, open_run, seed_folders, spread
 
 __all__ = ["beta_folders", "evaluate", "train", "train_seeds"]
 
@@ -69,21 +68,6 @@ def train(
     return summary
 
 
-def train_seeds(
-    config: BetaVaeConfig,
-    folder: str | Path,
-    seeds: Sequence[int],
-    *,
-    resume: bool = False,
-    command: str = "",
-    console: Console | None = None,
-) -> dict[str, Any]:
-    """Train once for every seed; `rotfast.recipes.seeds.train_seeds` says how."""
-    return recipe_seeds.train_seeds(
-        train, _summarise, config, folder, seeds, resume=resume, command=command, console=console
-    )
-
-
 def evaluate(folder: str | Path, images: int | None = None) -> dict[str, Any]:
     """Judge the checkpoint of a run, or of each of its seeds and β, on test images: evaluation.json.
 
@@ -131,3 +115,6 @@ def _spread_of(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         return {"betas": {beta: _spread_of([each["betas"][beta] for each in results]) for beta in betas}}
     figures = [headline(each) for each in results]
     return {"test": {name: spread([each[name] for each in figures]) for name in figures[0]}}
+
+
+train_seeds = TrainSeeds(train, _summarise)

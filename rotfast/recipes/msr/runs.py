@@ -6,32 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from rotfast.recipes import seeds as recipe_seeds
 from rotfast.recipes.environment import make_fabric
 from rotfast.recipes.msr.config import MsrConfig
 from rotfast.recipes.msr.score import measure
 from rotfast.recipes.msr.tasks import make_source
 from rotfast.recipes.msr.training import load_learner, train
-from rotfast.recipes.seeds import open_run, seed_folders, spread
+from rotfast.recipes.seeds import TrainSeeds, open_run, seed_folders, spread
 
 __all__ = ["evaluate", "train_seeds"]
-
-
-def train_seeds(
-    config: MsrConfig,
-    folder: str | Path,
-    seeds: Sequence[int],
-    *,
-    resume: bool = False,
-    command: str = "",
-    console: Console | None = None,
-) -> dict[str, Any]:
-    """Train once for every seed; `rotfast.recipes.seeds.train_seeds` says how."""
-    return recipe_seeds.train_seeds(
-        train, _summarise, config, folder, seeds, resume=resume, command=command, console=console
-    )
 
 
 def _summarise(summaries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -75,3 +57,6 @@ def evaluate(folder: str | Path, tasks: int = 1000) -> dict[str, Any]:
 def _spread_of(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     names = [name for name in ("loss", "accuracy") if name in records[0]]
     return {name: spread([record[name] for record in records]) for name in names}
+
+
+train_seeds = TrainSeeds(train, _summarise)

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from rotfast.recipes import seeds as recipe_seeds
 from rotfast.recipes.environment import make_fabric
 from rotfast.recipes.one_shot.config import OneShotConfig
 from rotfast.recipes.one_shot.images import Pipeline, load_split
 from rotfast.recipes.one_shot.score import judge
 from rotfast.recipes.one_shot.training import load_net, train
-from rotfast.recipes.seeds import open_run, seed_folders, spread
+from rotfast.recipes.seeds import TrainSeeds, open_run, seed_folders, spread
 
 __all__ = ["evaluate", "train_seeds"]
-
-
-def train_seeds(
-    config: OneShotConfig,
-    folder: str | Path,
-    seeds: Sequence[int],
-    *,
-    resume: bool = False,
-    command: str = "",
-    console: Console | None = None,
-) -> dict[str, Any]:
-    """Train once for every seed; `rotfast.recipes.seeds.train_seeds` says how."""
-    return recipe_seeds.train_seeds(
-        train, _summarise, config, folder, seeds, resume=resume, command=command, console=console
-    )
 
 
 def evaluate(folder: str | Path, episodes: int = 10_000) -> dict[str, Any]:
@@ -93,3 +74,6 @@ def _spread_of(tests: list[dict[str, Any]]) -> dict[str, Any]:
     if "seen_accuracy" in first:
         result["seen_accuracy"] = spread([test["seen_accuracy"] for test in tests])
     return result
+
+
+train_seeds = TrainSeeds(train, _summarise)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
-from rotfast.recipes import seeds as recipe_seeds
 from rotfast.recipes.environment import make_fabric
 from rotfast.recipes.rotnet.config import RotnetConfig
 from rotfast.recipes.rotnet.images import Pipeline, load_images
@@ -18,24 +15,9 @@ from rotfast.recipes.rotnet.score import judge_classes
 from rotfast.recipes.rotnet.stages import new_classifier
 from rotfast.recipes.rotnet.training import train
 from rotfast.recipes.run import RunError, RunFolder
-from rotfast.recipes.seeds import open_run, seed_folders, spread
+from rotfast.recipes.seeds import TrainSeeds, open_run, seed_folders, spread
 
 __all__ = ["evaluate", "load_classifier", "train_seeds"]
-
-
-def train_seeds(
-    config: RotnetConfig,
-    folder: str | Path,
-    seeds: Sequence[int],
-    *,
-    resume: bool = False,
-    command: str = "",
-    console: Console | None = None,
-) -> dict[str, Any]:
-    """Train once for every seed; `rotfast.recipes.seeds.train_seeds` says how."""
-    return recipe_seeds.train_seeds(
-        train, _summarise, config, folder, seeds, resume=resume, command=command, console=console
-    )
 
 
 def _summarise(summaries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -103,3 +85,6 @@ def _per_class(confusion: Tensor) -> dict[str, Any]:
         return [hits / count if count else None for hits, count in pairs]
 
     return {"confusion": confusion.tolist(), "recall": shares(true), "precision": shares(predicted)}
+
+
+train_seeds = TrainSeeds(train, _summarise)
