@@ -99,7 +99,8 @@ class RotnetConfig(RecipeConfig):
     lr: float = 1e-3
     """Learning rate on labels."""
     label_smoothing: float = 0.0
-    """Share of a label that all classes divide; with consistency none, as classes must become sure there."""
+    """Share of a label that all classes divide; the largest probability a network learns is then one less
+    nine tenths of it (10 classes), and the threshold of consistency must be lower."""
     weight_decay: float = 0.0
     """Decoupled weight decay, of the pretext too."""
     schedule: Literal["constant", "cosine"] = "cosine"
@@ -113,6 +114,8 @@ class RotnetConfig(RecipeConfig):
     """Unlabelled images to each labelled one in a step."""
     consistency_steps: int = 1000
     """Steps of a training with consistency."""
+    consistency_warmup: int = 0
+    """How many of these steps, the first, see labelled images alone: early guesses that are wrong stay."""
     threshold: float = 0.95
     """Probability from which a class counts as sure."""
 
@@ -154,7 +157,8 @@ class RotnetConfig(RecipeConfig):
                 check_at_least(name, getattr(self, name), 1)
         for name in ("consistency_ratio", "consistency_steps"):
             check_at_least(name, getattr(self, name), 1)
-        check_at_least("seed", self.seed, 0)
+        for name in ("seed", "consistency_warmup"):
+            check_at_least(name, getattr(self, name), 0)
         for name in ("pretext_lr", "lr", "weight_decay", "degrees", "shear"):
             check_finite_not_negative(name, getattr(self, name))
         self._check_pretext()
@@ -230,6 +234,8 @@ _RECOMMENDED: dict[str, Any] = {
     "batch": 100,
     "lr": 3e-3,
     "label_smoothing": 0.1,
+    "threshold": 0.8,
+    "consistency_warmup": 300,
     "pretext_lr": 3e-3,
     "ema": 0.99,
 }

@@ -271,7 +271,7 @@ class Labels(Stage):
         x, y = self._x[index], self._y[index]
         if self.trial.augment != "copies":
             x = self.pipeline.plain(x) if self.trial.augment == "none" else self.pipeline.augmented(x)
-        if not self.trial.consistency:
+        if not self.trial.consistency or step < self.config.consistency_warmup:
             return F.cross_entropy(net(x), y, label_smoothing=self.config.label_smoothing)
         return self._consistent(net, x, y, self._unlabelled[self._unlabelled_shuffle(step).to(self.device)])
 
@@ -281,7 +281,8 @@ class Labels(Stage):
             chance, guess = net(self.pipeline.weak(unlabelled)).softmax(1).max(1)
         net.train()
         logits = net(torch.cat([x, self.pipeline.strong(unlabelled)]))
-        strong = F.cross_entropy(logits[len(x) :], guess, reduction="none")
+        losses = F.cross_entropy(
+            logits, torch.cat([y, guess]), reduction="none", label_smoothing=self.config.label_smoothing
+        )
         sure = chance >= self.config.threshold
-        loss: Tensor = F.cross_entropy(logits[: len(x)], y) + (strong * sure).mean()
-        return loss
+        return losses[: len(x)].mean() + (losses[len(x) :] * sure).mean()
