@@ -26,7 +26,7 @@ _STRENGTH_OF_VIEWS = 0.5
 
 @dataclass(frozen=True)
 class Images:
-    """Images uint8 (N, C, H, W) with their labels (N,), and the names of classes by label."""
+    """Images uint8 (N, C, H, W) with their labels (N,), and the names of classes by label, or none."""
 
     x: Tensor
     y: Tensor
@@ -69,8 +69,10 @@ def load_split(config: OneShotConfig) -> Split:
     """
     try:
         if config.data == "omniglot":
+            # Characters have no names, and their alphabets' are no names of classes.
             background, evaluation = (
-                _images(*load_omniglot(config.data_dir, split)) for split in ("background", "evaluation")
+                _images(*load_omniglot(config.data_dir, split)[:2], ())
+                for split in ("background", "evaluation")
             )
             return Split(background, None, evaluation.at_most(config.test_images))
         if config.data == "cifar10":
