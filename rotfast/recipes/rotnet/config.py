@@ -23,6 +23,7 @@ Data = Literal["digits", "mnist", "cifar10"]
 Model = Literal["mlpc", "cnn", "rotnet"]
 Augment = Literal["none", "copies", "fresh"]
 
+_CLASSES = 10
 _AT_LEAST_ONE = ("pretext_epochs", "pretext_batch", "epochs", "batch", "copies", "draws", "checkpoint_every")
 
 
@@ -163,9 +164,11 @@ class RotnetConfig(RecipeConfig):
             check_finite_not_negative(name, getattr(self, name))
         self._check_pretext()
         self._check_labels()
-        for name, below in (("validation", 1), ("label_smoothing", 1), ("ema", 1), ("threshold", math.inf)):
-            if not 0 <= getattr(self, name) < below:
-                raise ValueError(f"{name} must be from 0 to below {below}, got {getattr(self, name)}")
+        for name in ("validation", "label_smoothing", "ema", "threshold"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be from 0 to below 1, got {getattr(self, name)}")
+        if self.consistency != "none":
+            self._check_consistency()
         for name in ("translate", "perspective"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
@@ -186,6 +189,19 @@ class RotnetConfig(RecipeConfig):
                 raise ValueError(f"consistency needs model rotnet, got {self.model!r}")
             if self.pretext_from is not None:
                 raise ValueError(f"pretext_from needs model rotnet, got {self.model!r}")
+
+    def _check_consistency(self) -> None:
+        if self.consistency_warmup >= self.consistency_steps:
+            raise ValueError(
+                f"consistency_warmup must be below consistency_steps {self.consistency_steps}, "
+                f"got {self.consistency_warmup}"
+            )
+        reached = 1 - self.label_smoothing * (_CLASSES - 1) / _CLASSES
+        if self.threshold >= reached:
+            raise ValueError(
+                f"threshold must be below {reached:g}, which label_smoothing {self.label_smoothing} leaves, "
+                f"got {self.threshold}"
+            )
 
     def _check_labels(self) -> None:
         if not self.cifar_batches or not set(self.cifar_batches) <= {1, 2, 3, 4, 5}:

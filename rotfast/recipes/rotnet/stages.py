@@ -285,4 +285,5 @@ class Labels(Stage):
             logits, torch.cat([y, guess]), reduction="none", label_smoothing=self.config.label_smoothing
         )
         sure = chance >= self.config.threshold
-        return losses[: len(x)].mean() + (losses[len(x) :] * sure).mean()
+        loss: Tensor = losses[: len(x)].mean() + (losses[len(x) :] * sure).mean()
+        return loss

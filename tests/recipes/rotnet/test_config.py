@@ -53,6 +53,14 @@ def test_presets_differ_in_what_the_study_did_wrong():
         ({"scale": (1.1, 0.9)}, "scale must be two positive numbers, the smaller first"),
         ({"cifar_batches": (0,)}, r"cifar_batches must be from 1 to 5, got \(0,\)"),
         ({"cifar_batches": (1, 1)}, "cifar_batches must be one value or several that differ"),
+        (
+            {"consistency": "also", "consistency_steps": 5, "consistency_warmup": 5},
+            "consistency_warmup must be below consistency_steps 5, got 5",
+        ),
+        (
+            {"consistency": "also", "label_smoothing": 0.1},
+            r"threshold must be below 0\.91, which label_smoothing 0\.1 leaves, got 0\.95",
+        ),
         ({"draws": 0}, "draws must be at least 1, got 0"),
         ({"unlabelled": 0}, "unlabelled must be at least 1, got 0"),
         ({"lr": float("nan")}, "lr must be finite and not negative, got nan"),

@@ -32,7 +32,12 @@ DECK = replace(preset_config("digits", "as-in-deck"), **{**SMALL, "width": 2, "l
 CONFIGS = {
     "both-augmentations": replace(PLAIN, augment=("none", "fresh"), labels_per_class=(1, 3), draws=2),
     "consistency": replace(
-        PLAIN, checkpoint_every=3, consistency="also", consistency_steps=3, consistency_ratio=1
+        PLAIN,
+        checkpoint_every=3,
+        consistency="also",
+        consistency_warmup=1,
+        consistency_steps=3,
+        consistency_ratio=1,
     ),
     "free-angles": replace(PLAIN, turns=0, freeze="all"),
     "eighths": replace(PLAIN, turns=8, freeze="convs", perspective=0.2, shear=5.0),
