@@ -131,11 +131,16 @@ def test_what_the_stages_run(on_a_gpu: Path, tmp_path: Path) -> None:
 def test_files_that_need_an_absent_library_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "test_needs.py").write_text("import a_library_that_is_not_there\n")
     (tmp_path / "test_broken.py").write_text("import benchmarks.a_module_that_is_not_there\n")
+    (tmp_path / "test_later.py").write_text("def test_later():\n    import another_library\n")
     command = [*stages.pytest(), "-rs", "-c", "/dev/null", str(tmp_path)]
     answer = subprocess.run(command, cwd=stages.ROOT, capture_output=True, text=True)
     assert "there is no a_library_that_is_not_there" in answer.stdout
     assert "No module named 'benchmarks.a_module_that_is_not_there'" in answer.stdout
     assert answer.stdout.splitlines()[-1].startswith("1 skipped, 1 error")
+    command = [*stages.pytest(), "-rs", "-c", "/dev/null", str(tmp_path / "test_later.py")]
+    answer = subprocess.run(command, cwd=stages.ROOT, capture_output=True, text=True)
+    assert "there is no another_library" in answer.stdout
+    assert answer.stdout.splitlines()[-1].startswith("1 skipped in")
 
 
 def doubling(dtype: torch.dtype) -> dict[str, Call]:
