@@ -251,7 +251,7 @@ _DATA: dict[tuple[str, str], dict[str, Any]] = {
         "shear": 5.0,
         "episodes": 300,
     },
-    ("mnist", "recommended"): {"steps": 2000},
+    ("mnist", "recommended"): {"steps": 2000, "batch": 160, "images_per_class": 8},
     ("omniglot", "recommended"): {"steps": 3000, "batch": 256, "degrees": 15.0},
     ("cifar10", "recommended"): {
         "steps": 6000,
