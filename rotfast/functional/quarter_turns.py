@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from rotfast import ops
-from rotfast.functional._samples import Samples, as_batch, readable
+from rotfast.functional._samples import Samples, as_batch, readable, traced
 
 __all__ = ["rotate90", "rotate90_all"]
 
@@ -27,8 +27,9 @@ def rotate90(x: Tensor, k: int | Tensor) -> Tensor:
 
     Raises:
         TypeError: a dtype that is not supported.
-        ValueError: a shape that does not fit, or a tensor k with odd entries for images that are not square:
-            looked for on CPU tensors only; on other devices they count as the even numbers below them.
+        ValueError: a shape that does not fit, or a tensor k on the CPU with odd entries for images that are
+            not square. On a GPU these fail like an index out of range, by an assertion on the device; inside
+            torch.compile and torch.func they count as the even numbers below them.
 
     Example:
         >>> import torch, rotfast
@@ -45,10 +46,13 @@ def rotate90(x: Tensor, k: int | Tensor) -> Tensor:
         if not isinstance(k, Tensor) and k % 2:
             keep = torch.channels_last if _is_channels_last(x) else torch.contiguous_format
             return torch.rot90(x, k, (-2, -1)).contiguous(memory_format=keep)
-        if readable(turns) and (turns % 2).any():
-            raise ValueError(
-                f"k must be even for images that are not square, got odd k for {height} × {width}"
-            )
+        fault = f"k must be even for images that are not square, got odd k for {height} × {width}"
+        if readable(turns):
+            if (turns % 2).any():
+                raise ValueError(fault)
+        elif turns.is_cuda and not traced():
+            # Checked on the device, as torch checks indices there: the host does not wait.
+            torch._assert_async((turns % 2 == 0).all(), fault)
     every = samples.batch(turns, 0)
     if samples.per_image is None:
         return samples.restore(ops.rotate90(as_batch(x), every.squeeze(1)).unsqueeze(1))

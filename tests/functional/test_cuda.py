@@ -1,5 +1,7 @@
 """Every public operator on a GPU: equals the CPU, never waits, in CUDA graphs, on any stream and device."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -237,3 +239,15 @@ def test_others_keep_their_dtype_under_autocast(name: str) -> None:
         y = CASES[name][0](*tensors)
     assert y.dtype == torch.float32
     assert_near([y.detach()], [expected.detach().cpu()])
+
+
+def test_odd_turns_of_rectangles_fail_on_the_device():
+    # In a process of its own: a failed assertion takes the device's context with it.
+    code = (
+        "import torch, rotfast\n"
+        "rotfast.rotate90(torch.rand(2, 1, 4, 6, device='cuda'), torch.tensor([2, 1], device='cuda'))\n"
+        "torch.cuda.synchronize()\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert answer.returncode != 0
+    assert "k must be even for images that are not square" in answer.stderr
