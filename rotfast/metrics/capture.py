@@ -81,6 +81,7 @@ def rotation_capture(
 
     Example:
         >>> import torch
+        >>> _ = torch.manual_seed(0)
         >>> angles = 180 * torch.rand(400) - 90
         >>> codes = torch.stack([torch.randn(400), angles / 50], dim=1)
         >>> capture = rotation_capture(codes, angles)

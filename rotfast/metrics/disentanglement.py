@@ -123,6 +123,7 @@ def sap(
 
     Example:
         >>> import torch
+        >>> _ = torch.manual_seed(0)
         >>> angle = 180 * torch.rand(500) - 90
         >>> round(sap(torch.stack([angle, angle + 90 * torch.randn(500)], dim=1), angle), 1)
         0.8
@@ -194,6 +195,7 @@ def dci(
 
     Example:
         >>> import torch
+        >>> _ = torch.manual_seed(0)
         >>> angle, digit = 180 * torch.rand(400) - 90, torch.arange(400) % 5
         >>> codes = torch.stack([angle, digit.float()], dim=1)
         >>> scores = dci(codes, {"angle": angle, "digit": digit}, trees=10)
