@@ -10,6 +10,7 @@ from rotfast.models.beta_vae import (
     reconstruction_loss,
 )
 from rotfast.models.circuits import DedicatedCircuits, SingleCircuit
+from rotfast.models.few_shot import FewShotClassifier, FewShotPrototypes
 from rotfast.models.one_shot import OneShotCNN, OneShotConvNet, OneShotEmbedder, OneShotMLP, SiameseTrunk
 from rotfast.models.rotnet import DigitCNN, ProfileMLP, RotNet
 from rotfast.models.spatial_vae import ANGLE_PRIORS, SpatialCode, SpatialTerms, SpatialVAE
@@ -21,6 +22,8 @@ __all__ = [
     "BetaVAE",
     "DedicatedCircuits",
     "DigitCNN",
+    "FewShotClassifier",
+    "FewShotPrototypes",
     "OneShotCNN",
     "OneShotConvNet",
     "OneShotEmbedder",

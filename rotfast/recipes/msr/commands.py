@@ -69,8 +69,9 @@ def _table(title: str, result: dict[str, Any]) -> Table:
         return table
     table.add_row("loss", f"{result['loss']:.4f}", f"± {result.get('loss_ci95', float('nan')):.4f}")
     if "accuracy" in result:
-        table.add_row("accuracy", f"{result['accuracy']:.4f}", "")
-        for angle, images in result["images_per_angle"].items():
+        half = result.get("accuracy_ci95", float("nan"))
+        table.add_row("accuracy", f"{result['accuracy']:.4f}", f"± {half:.4f}")
+        for angle, images in result.get("images_per_angle", {}).items():
             errors = result["errors_per_angle"][angle]
             table.add_row(f"errors at {angle}°", f"{errors / images:.4f}", f"{errors} of {images}")
     return table

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rotfast import plots
 from rotfast.data import synthetic_problem
-from rotfast.nn import ShareConv2d
+from rotfast.nn import ShareConv2d, symmetry_parameters
 from rotfast.recipes.msr.config import MsrConfig
-from rotfast.recipes.msr.tasks import load_images
+from rotfast.recipes.msr.tasks import load_images, make_source
 from rotfast.recipes.msr.training import load_learner
 from rotfast.recipes.run import RunError, RunFolder
 from rotfast.recipes.seeds import open_run, seed_folders
@@ -53,10 +53,12 @@ def _plot_one(run: RunFolder, config: MsrConfig) -> Iterator[Path]:
     if config.rotated:
         yield from _plot_angles(run, metrics)
         yield _plot_activations(figures / "activations.png", config, net)
+    if config.problem == "omniglot":
+        yield _plot_episode(figures / "episode.png", config)
     if any(isinstance(module, nn.Conv1d | nn.Conv2d) for module in net.modules()):
         plots.visualize_weights(net, figures / "weights.png")
         yield figures / "weights.png"
-    if config.model not in ("conv", "fc", "lc"):
+    if symmetry_parameters(net):
         plots.visualize_warps(net, figures / "warps.png")
         yield figures / "warps.png"
     yield from _plot_group_actions(figures, config, net)
@@ -97,9 +99,19 @@ def _plot_activations(path: Path, config: MsrConfig, net: nn.Module) -> Path:
     return path
 
 
+def _plot_episode(path: Path, config: MsrConfig) -> Path:
+    """One test task: a row for every character, its support images first."""
+    tasks = next(make_source(config).test())
+    x_qry = tasks.x_qry if isinstance(tasks.x_qry, Tensor) else tasks.x_qry[0]
+    rows = [x[0, :, 0].unflatten(0, (config.ways, -1)) for x in (cast(Tensor, tasks.x_spt), x_qry)]
+    names = ["support"] * config.k_spt + ["query"] * config.k_qry
+    plots.plot_image_grid(torch.cat(rows, 1), path, column_names=names, title="One test task")
+    return path
+
+
 def _plot_group_actions(figures: Path, config: MsrConfig, net: nn.Module) -> Iterator[Path]:
     """The warps of a synthetic problem's convolution beside the true action of its symmetry."""
-    if config.rotated or config.model != "share":
+    if config.classifies or config.model != "share":
         return
     actions = synthetic_problem(config.problem, seed=config.seed).group_action
     layer = next((module for module in net.modules() if isinstance(module, ShareConv2d)), None)

@@ -20,31 +20,37 @@ __all__ = ["Score", "check_finite", "describe", "measure"]
 
 @dataclass
 class Score:
-    """Loss of every task and, for a classification, the errors by angle."""
+    """Loss of every task and, for a classification, its accuracy and the errors by angle."""
 
     losses: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
     images: Counter[float] = field(default_factory=Counter)
     errors: Counter[float] = field(default_factory=Counter)
 
     def add(self, losses: Tensor, outputs: Tensor, tasks: Tasks) -> Score:
         """Count the query results of some tasks: losses (T,), outputs (T, k_qry, ...)."""
         self.losses += losses.detach().tolist()
+        if tasks.y_qry.is_floating_point():
+            return self
+        wrong = outputs.detach().argmax(-1) != tasks.y_qry
+        self.accuracies += (1 - wrong.double().mean(1)).tolist()
         if tasks.angle is None:
             return self
-        wrong = (outputs.detach().argmax(-1) != tasks.y_qry).flatten().tolist()
-        for angle, is_wrong in zip(tasks.angle.flatten().tolist(), wrong, strict=True):
+        for angle, is_wrong in zip(tasks.angle.flatten().tolist(), wrong.flatten().tolist(), strict=True):
             self.images[angle] += 1
             self.errors[angle] += is_wrong
         return self
 
     def record(self) -> dict[str, Any]:
-        """As a line of metrics.jsonl has it; loss_ci95 is half of the 95 % interval of the tasks' mean."""
-        record: dict[str, Any] = {"loss": statistics.fmean(self.losses)}
-        if len(self.losses) > 1:
-            record["loss_ci95"] = 1.96 * statistics.stdev(self.losses) / math.sqrt(len(self.losses))
+        """As a line of metrics.jsonl has it; "ci95" is half of the 95 % interval of the tasks' mean."""
+        record: dict[str, Any] = {}
+        for name, values in (("loss", self.losses), ("accuracy", self.accuracies)):
+            if values:
+                record[name] = statistics.fmean(values)
+            if len(values) > 1:
+                record[f"{name}_ci95"] = 1.96 * statistics.stdev(values) / math.sqrt(len(values))
         if self.images:
             angles = sorted(self.images)
-            record["accuracy"] = 1 - self.errors.total() / self.images.total()
             record["errors_per_angle"] = {str(angle): self.errors[angle] for angle in angles}
             record["images_per_angle"] = {str(angle): self.images[angle] for angle in angles}
         return record
@@ -82,4 +88,8 @@ def describe(record: dict[str, Any]) -> str:
     text = f"loss {record['loss']:.4f}"
     if "loss_ci95" in record:
         text += f" ± {record['loss_ci95']:.4f}"
-    return text + (f"  accuracy {record['accuracy']:.2%}" if "accuracy" in record else "")
+    if "accuracy" in record:
+        text += f"  accuracy {record['accuracy']:.2%}"
+    if "accuracy_ci95" in record:
+        text += f" ± {record['accuracy_ci95']:.2%}"
+    return text

@@ -1,4 +1,4 @@
-"""Where the MSR recipe's tasks come from: one source for the synthetic problems, two for the rotated digits.
+"""Where the tasks come from: a source for synthetic problems, two for rotated digits, one for characters.
 
 Every source draws training tasks from a generator of the run's own, whose state a checkpoint keeps. Its tests
 come from TEST_SEED, so that all tests of all runs of a problem judge the same draws.
@@ -15,26 +15,33 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+import rotfast
 from rotfast.data import (
     AngleEpisodes,
     Episode,
     RotatedDataset,
     load_digits,
     load_mnist,
+    load_omniglot,
     load_rmnist_task_data,
     synthetic_problem,
 )
 from rotfast.recipes.msr.config import MsrConfig
 from rotfast.recipes.run import RunError
+from rotfast.transforms import RandomAffine
 
 __all__ = ["TEST_SEED", "TaskSource", "Tasks", "make_source"]
 
 TEST_SEED = 20200706
 _BATCH_SIZE = 1024
+_OMNIGLOT_SPLITS = {"train": "background", "test": "evaluation"}
 # Bounds the memory of a test: target values that are held at once.
 _VALUES_AT_ONCE = 2**24
 
-Inputs = Tensor | tuple[Tensor, Tensor]
+# Characters of one test chunk's tasks, all their images.
+_IMAGES_AT_ONCE = 1024
+
+Inputs = Tensor | tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Tasks:
         """The same tasks on another device."""
 
         def move(x: Inputs) -> Inputs:
-            return x.to(device) if isinstance(x, Tensor) else (x[0].to(device), x[1].to(device))
+            return x.to(device) if isinstance(x, Tensor) else tuple(each.to(device) for each in x)
 
         return Tasks(
             move(self.x_spt),
@@ -96,6 +103,8 @@ def make_source(config: MsrConfig) -> TaskSource:
         RunError: The data cannot be read, or has too few images for the tasks.
     """
     try:
+        if config.problem == "omniglot":
+            return CharacterTasks(config)
         if not config.rotated:
             return SyntheticTasks(config)
         return AngleTasks(config) if config.fresh else MixedTasks(config)
@@ -104,7 +113,7 @@ def make_source(config: MsrConfig) -> TaskSource:
 
 
 def load_images(config: MsrConfig, split: str) -> tuple[Tensor, Tensor]:
-    """Images uint8 (N, 28, 28) and labels (N,) of a rotated problem.
+    """Images uint8 (N, 28, 28) and labels (N,) of a problem with images.
 
     Raises:
         RunError: A file is damaged, or cannot be found, read or downloaded.
@@ -112,6 +121,8 @@ def load_images(config: MsrConfig, split: str) -> tuple[Tensor, Tensor]:
     try:
         if config.problem == "rotated-digits":
             return load_digits(split)
+        if config.problem == "omniglot":
+            return load_omniglot(config.data_dir, _OMNIGLOT_SPLITS[split])[:2]
         return load_mnist(config.data_dir, split)
     except (ImportError, OSError, ValueError) as error:
         hint = "--data-dir or ROTFAST_DATA may name a folder that has the files"
@@ -248,3 +259,78 @@ class MixedTasks:
         """Place of every angle in the list of angles."""
         angles = torch.tensor(self.config.angles, dtype=angle.dtype)
         return (angle.unsqueeze(-1) - angles).abs().argmin(-1)
+
+
+class CharacterTasks:
+    """A task is a few characters; its query images are turned, mirrored and resized, its support images not.
+
+    So who solves it has learned that these changes keep the character, without an example in the task. After
+    the augmented few-shot experiment of Zhou, Knowles and Finn 2020 (arXiv 2007.02933, section 6). Tests are
+    on alphabets that training never sees.
+    """
+
+    def __init__(self, config: MsrConfig) -> None:
+        self.config = config
+        self.generator = _generator(config.seed)
+        self.train_images, self.test_images = (self._by_class(split) for split in ("train", "test"))
+
+    def train(self) -> Tasks:
+        return self._draw(self.train_images, self.config.tasks, self.generator)
+
+    def test(self) -> Iterator[Tasks]:
+        return self._chunks(self.config.test_tasks, _generator(TEST_SEED))
+
+    def evaluation(self, tasks: int) -> Iterator[Tasks]:
+        return self._chunks(tasks, _generator(TEST_SEED + 1))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.generator.set_state(state["generator"])
+
+    def _by_class(self, split: str) -> list[Tensor]:
+        """Images (N, 1, 28, 28) of every class."""
+        x, y = load_images(self.config, split)
+        classes = [x[y == label].unsqueeze(1) for label in y.unique()]
+        if len(classes) < self.config.ways:
+            raise ValueError(f"ways must be at most the {len(classes)} classes, got {self.config.ways}")
+        size, fewest = self.config.k_spt + self.config.k_qry, min(map(len, classes))
+        if size > fewest:
+            raise ValueError(f"k_spt + k_qry must be at most the {fewest} images of a class, got {size}")
+        return classes
+
+    def _chunks(self, tasks: int, generator: torch.Generator) -> Iterator[Tasks]:
+        images = self.config.ways * (self.config.k_spt + self.config.k_qry)
+        at_once = max(1, _IMAGES_AT_ONCE // images)
+        for start in range(0, tasks, at_once):
+            yield self._draw(self.test_images, min(at_once, tasks - start), generator)
+
+    def _draw(self, classes: list[Tensor], tasks: int, generator: torch.Generator) -> Tasks:
+        config = self.config
+        size, k = config.k_spt + config.k_qry, config.k_spt
+        drawn = []
+        for _ in range(tasks):
+            for place in torch.randperm(len(classes), generator=generator)[: config.ways].tolist():
+                images = classes[place]
+                drawn.append(images[torch.randperm(len(images), generator=generator)[:size]])
+        x = torch.stack(drawn)  # (tasks · ways, size, 1, 28, 28)
+        augment = RandomAffine(
+            config.degrees,
+            scale=config.scale,
+            interpolation="bilinear",
+            generator=generator,
+            mean=0.0,
+            std=1.0,
+        )
+        query = augment(x[:, k:].flatten(0, 1))
+        if config.flip:
+            mirrored = torch.rand(len(query), generator=generator) < 0.5
+            query[mirrored] = query[mirrored].flip(-1)
+        x_spt = rotfast.affine(x[:, :k].flatten(0, 1), mean=0.0, std=1.0).unflatten(0, (tasks, -1))
+        x_qry = query.unflatten(0, (tasks, -1))
+        label = torch.arange(config.ways)
+        y_spt, y_qry = (label.repeat_interleave(each).expand(tasks, -1) for each in (k, config.k_qry))
+        if config.model == "prototypes":
+            return Tasks(x_spt, y_spt, (x_qry, x_spt, y_spt), y_qry)
+        return Tasks(x_spt, y_spt, x_qry, y_qry)

@@ -13,7 +13,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from rotfast.meta import MetaLearner
-from rotfast.models import DedicatedCircuits, SingleCircuit, synthetic_model
+from rotfast.models import (
+    DedicatedCircuits,
+    FewShotClassifier,
+    FewShotPrototypes,
+    SingleCircuit,
+    synthetic_model,
+)
 from rotfast.recipes.config import config_to_dict
 from rotfast.recipes.environment import make_fabric, versions
 from rotfast.recipes.msr.config import MsrConfig
@@ -28,6 +34,10 @@ __all__ = ["load_learner", "make_learner", "make_net", "train"]
 def make_net(config: MsrConfig) -> nn.Module:
     """The network of a configuration, initialised from its seed."""
     torch.manual_seed(config.seed)
+    if config.model == "prototypes":
+        return FewShotPrototypes(config.ways, config.width)
+    if config.problem == "omniglot":
+        return FewShotClassifier(config.ways, config.width, shared=config.model == "share")
     if config.model == "single":
         return SingleCircuit(latent_size=config.latent_size)
     if config.model == "dedicated":
@@ -36,14 +46,15 @@ def make_net(config: MsrConfig) -> nn.Module:
 
 
 def make_learner(config: MsrConfig) -> MetaLearner:
-    """The network in its inner loop: cross-entropy for the rotated digits, squared error for the rest."""
+    """The network in its inner loop: cross-entropy where targets are classes, squared error for the rest."""
     return MetaLearner(
         make_net(config),
-        F.cross_entropy if config.rotated else F.mse_loss,
+        F.cross_entropy if config.classifies else F.mse_loss,
         inner_lr=config.inner_lr,
         lr_mode=config.lr_mode,
         inner_optimizer=config.inner_optimizer,
-        inner_steps=config.inner_steps,
+        # Prototypes are made of the support images in one pass, without an inner loop.
+        inner_steps=0 if config.model == "prototypes" else config.inner_steps,
         first_order=config.first_order,
         task_chunk=config.task_chunk,
     )

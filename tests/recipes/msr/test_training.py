@@ -28,7 +28,12 @@ DIGITS = replace(
     angles=(0.0, 9.0),
     schedule="cosine",
 )
+CHARACTERS = replace(
+    preset_config("omniglot"), **SMALL, tasks=2, test_tasks=3, ways=3, k_qry=2, width=8, inner_steps=2
+)
 CONFIGS = {
+    "characters": CHARACTERS,
+    "prototypes": replace(CHARACTERS, model="prototypes"),
     "rank1": RANK1,
     "rank2-adam-per-param": replace(RANK1, problem="rank2", inner_optimizer="adam", lr_mode="per_param"),
     "single": DIGITS,
@@ -122,6 +127,7 @@ def test_files_of_a_run(tmp_path):
         "loss",
         "loss_ci95",
         "accuracy",
+        "accuracy_ci95",
         "errors_per_angle",
         "images_per_angle",
     }
@@ -151,6 +157,16 @@ def test_learning_reduces_the_loss(tmp_path):
     train(config, tmp_path)
     losses = [record["loss"] for record in metrics(tmp_path) if record["split"] == "test"]
     assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("model", ["share", "conv", "prototypes"])
+def test_unknown_characters_are_told_from_one_example(model, tmp_path):
+    plain = replace(CHARACTERS, degrees=0.0, flip=False, inner_steps=1, test_tasks=50, test_every=100)
+    config = replace(plain, model=model, steps=40, tasks=8, outer_lr=0.01)
+    train(config, tmp_path)
+    first, *_, last = (record for record in metrics(tmp_path) if record["split"] == "test")
+    assert last["accuracy"] - last["accuracy_ci95"] > first["accuracy"] + first["accuracy_ci95"]
+    assert last["accuracy"] > 0.7
 
 
 def test_other_configuration_is_refused(tmp_path):
@@ -231,7 +247,9 @@ def test_seed_given_twice_is_refused(tmp_path):
         runs.train_seeds(RANK1, tmp_path / "run", [1, 1])
 
 
-@pytest.mark.parametrize("name", ["rank1", "single", "routed", "dedicated-as-in-deck"])
+@pytest.mark.parametrize(
+    "name", ["rank1", "single", "routed", "dedicated-as-in-deck", "characters", "prototypes"]
+)
 def test_evaluation_and_plots(name, tmp_path):
     train(CONFIGS[name], tmp_path)
     result = runs.evaluate(tmp_path, tasks=4)
@@ -240,7 +258,10 @@ def test_evaluation_and_plots(name, tmp_path):
     written = plot_run(tmp_path)
     assert all(path.stat().st_size > 1000 for path in written)
     names = {path.stem for path in written}
-    assert {"losses", "warps"} <= names
+    assert ("warps" in names) == (name != "prototypes")
+    if CONFIGS[name].problem == "omniglot":
+        assert {"losses", "weights", "episode"} <= names
+        assert "accuracy_ci95" in result
     if CONFIGS[name].rotated:
         assert {"images_per_angle", "errors_per_angle", "activations", "weights"} <= names
 
