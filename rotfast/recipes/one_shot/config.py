@@ -263,7 +263,6 @@ _DATA: dict[tuple[str, str], dict[str, Any]] = {
         "shear": 5.0,
         "flip": True,
         "test_images": 700,
-        "rotation_weight": 0.5,
     },
 }
 
@@ -296,8 +295,6 @@ def preset_config(
     values["held_out"] = {"omniglot": (), "cifar10": (6, 7, 8, 9)}.get(data, (5, 6, 7, 8, 9))
     values |= {**_PLAIN, **_AS_IN_DECK[model]} if deck else _RECOMMENDED
     values |= _DATA.get((data, preset), {})
-    if not deck and model != "embedder":
-        values["rotation_weight"] = 0.0
-        if model in CLASSIFIERS:
-            values["loss"] = "cross-entropy"
+    if not deck and model in CLASSIFIERS:
+        values["loss"] = "cross-entropy"
     return replace(OneShotConfig(), **values)
