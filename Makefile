@@ -3,6 +3,8 @@ TORCH ?= torch==2.13.0
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_STEPS ?= 200
+# Tests use one thread each, so several run side by side.
+PYTEST ?= python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 BIN := $(VENV)/bin
 CSRC := $(shell find csrc -type f)
@@ -18,7 +20,7 @@ demo: $(VENV)/.installed
 	$(BIN)/rotfast plot runs/demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/$(PYTEST)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m pytest benchmarks --benchmark-only

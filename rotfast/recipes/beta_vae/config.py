@@ -95,6 +95,8 @@ class BetaVaeConfig(RecipeConfig):
     """Learning rate of Adam."""
     schedule: Literal["constant", "cosine"] = "constant"
     """How lr changes: not at all, or down to zero along half a cosine."""
+    clip_norm: float | None = None
+    """Gradients longer than this, all parameters together, are shortened to it."""
     log_every: int = 50
     """Steps between lines about the training in metrics.jsonl, each a mean over those steps."""
     checkpoint_every: int = 500
@@ -123,6 +125,8 @@ class BetaVaeConfig(RecipeConfig):
             check_at_least("images", self.images, 1)
         for name in ("beta", "lr", "shift_std"):
             check_finite_not_negative(name, getattr(self, name))
+        if self.clip_norm is not None and not 0 < self.clip_norm < float("inf"):
+            raise ValueError(f"clip_norm must be a positive number, got {self.clip_norm}")
         for beta in self.betas:
             check_finite_not_negative("betas", beta)
         if len(set(self.betas)) != len(self.betas):
@@ -151,11 +155,13 @@ _SPATIAL: dict[str, Any] = {
     "batch": 64,
     "schedule": "cosine",
     "candidates": 9,
-    "temperature": (40.0, 2.0),
+    "prior": "half",
+    "temperature": (40.0, 3.0),
+    "clip_norm": 200.0,  # as the posterior of the angle sharpens, single steps can undo a training
 }
 _SPATIAL_DATA: dict[str, dict[str, Any]] = {
     "digits": {"epochs": 60},
-    "mnist": {"images": 20_000, "epochs": 4},
+    "mnist": {"epochs": 8},
 }
 _DIGITS: dict[str, Any] = {
     "validation_images": 200,

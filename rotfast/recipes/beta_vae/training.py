@@ -116,6 +116,8 @@ def train(
                 raise RunError(f"the loss of step {step} is {loss.item()}: lower --lr")
             optimizer.zero_grad()
             fabric.backward(loss)
+            if config.clip_norm is not None:
+                fabric.clip_gradients(wrapped, optimizer, max_norm=config.clip_norm)
             optimizer.step()
             means.add(batch)
             progress.advance()

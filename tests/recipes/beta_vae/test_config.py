@@ -30,6 +30,7 @@ def test_configuration_survives_its_file():
     [
         ({"architecture": "conv"}, "architecture must be one of article, own, spatial, got 'conv'"),
         ({"image_size": 28}, "image_size must be 64, 32 or 16 for architecture article, got 28"),
+        ({"clip_norm": 0.0}, r"clip_norm must be a positive number, got 0\.0"),
         ({"prior": "up"}, "prior must be one of upright, half, flat, got 'up'"),
         ({"mixture": "both"}, "mixture must be one of union, rotated, got 'both'"),
         ({"beta": -1.0}, "beta must be finite and not negative, got -1.0"),
