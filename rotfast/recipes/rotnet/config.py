@@ -23,7 +23,6 @@ Data = Literal["digits", "mnist", "cifar10"]
 Model = Literal["mlpc", "cnn", "rotnet"]
 Augment = Literal["none", "copies", "fresh"]
 
-_CLASSES = 10
 _AT_LEAST_ONE = ("pretext_epochs", "pretext_batch", "epochs", "batch", "copies", "draws", "checkpoint_every")
 
 
@@ -67,7 +66,7 @@ class RotnetConfig(RecipeConfig):
     """copies, the study's flaw: turned copies are split into training and validation, so both have turns of
     the same image. images: the pretext is judged on images of the test split."""
     unlabelled: int | None = None
-    """Training images the pretext and the consistency may use, without their labels; None is all."""
+    """Training images the pretext and the pseudo-labels may use, without their labels; None is all."""
     pretext_epochs: int = 10
     """Passes of the pretext over its images."""
     pretext_batch: int = 64
@@ -100,25 +99,19 @@ class RotnetConfig(RecipeConfig):
     lr: float = 1e-3
     """Learning rate on labels."""
     label_smoothing: float = 0.0
-    """Share of a label that all classes divide; the largest probability a network learns is then one less
-    nine tenths of it (10 classes), and the threshold of consistency must be lower."""
+    """Share of a label that all classes divide."""
     weight_decay: float = 0.0
     """Decoupled weight decay, of the pretext too."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """How learning rates change: not at all, or down to zero along half a cosine."""
     ema: float = 0.0
     """Decay of the running mean of the weights that is judged and kept; 0 takes the weights themselves."""
-    consistency: Literal["none", "also", "only"] = "none"
-    """Learn from unlabelled images too: their class under a weak augmentation, where it is sure, is the label
-    under a strong one (FixMatch, Sohn et al. 2020). Reported apart from the trainings without."""
-    consistency_ratio: int = 4
-    """Unlabelled images to each labelled one in a step."""
-    consistency_steps: int = 1000
-    """Steps of a training with consistency."""
-    consistency_warmup: int = 0
-    """How many of these steps, the first, see labelled images alone: early guesses that are wrong stay."""
-    threshold: float = 0.95
-    """Probability from which a class counts as sure."""
+    pseudo_labels: bool = False
+    """After each training on labels, spread the labels to the unlabelled images, along a graph of neighbours
+    in the features of the pretext and of the network just trained, and train once more on all of them (Iscen
+    et al. 2019, arXiv 1904.04717). Reported apart."""
+    pseudo_steps: int = 800
+    """Steps of a training on pseudo-labels."""
 
     degrees: float = 20.0
     """Augmentation: largest rotation to either side."""
@@ -156,19 +149,15 @@ class RotnetConfig(RecipeConfig):
         for name in ("unlabelled", "steps", "test_images", "width"):
             if getattr(self, name) is not None:
                 check_at_least(name, getattr(self, name), 1)
-        for name in ("consistency_ratio", "consistency_steps"):
-            check_at_least(name, getattr(self, name), 1)
-        for name in ("seed", "consistency_warmup"):
-            check_at_least(name, getattr(self, name), 0)
+        check_at_least("pseudo_steps", self.pseudo_steps, 1)
+        check_at_least("seed", self.seed, 0)
         for name in ("pretext_lr", "lr", "weight_decay", "degrees", "shear"):
             check_finite_not_negative(name, getattr(self, name))
         self._check_pretext()
         self._check_labels()
-        for name in ("validation", "label_smoothing", "ema", "threshold"):
+        for name in ("validation", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be from 0 to below 1, got {getattr(self, name)}")
-        if self.consistency != "none":
-            self._check_consistency()
         for name in ("translate", "perspective"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
@@ -185,23 +174,10 @@ class RotnetConfig(RecipeConfig):
         if self.pretext_split == "copies" and self.pretext_augment:
             raise ValueError("pretext_split copies needs exact quarter turns, no pretext_augment")
         if self.model != "rotnet":
-            if self.consistency != "none":
-                raise ValueError(f"consistency needs model rotnet, got {self.model!r}")
+            if self.pseudo_labels:
+                raise ValueError(f"pseudo_labels needs model rotnet, got {self.model!r}")
             if self.pretext_from is not None:
                 raise ValueError(f"pretext_from needs model rotnet, got {self.model!r}")
-
-    def _check_consistency(self) -> None:
-        if self.consistency_warmup >= self.consistency_steps:
-            raise ValueError(
-                f"consistency_warmup must be below consistency_steps {self.consistency_steps}, "
-                f"got {self.consistency_warmup}"
-            )
-        reached = 1 - self.label_smoothing * (_CLASSES - 1) / _CLASSES
-        if self.threshold >= reached:
-            raise ValueError(
-                f"threshold must be below {reached:g}, which label_smoothing {self.label_smoothing} leaves, "
-                f"got {self.threshold}"
-            )
 
     def _check_labels(self) -> None:
         if not self.cifar_batches or not set(self.cifar_batches) <= {1, 2, 3, 4, 5}:
@@ -215,6 +191,8 @@ class RotnetConfig(RecipeConfig):
                 raise ValueError(f"labels_per_class must be from 1 to 1000, got {budget}")
         for kind in self.augment:
             check_choice("augment", kind, typing.get_args(Augment))
+        if self.pseudo_labels and "copies" in self.augment:
+            raise ValueError(f"augment must be none or fresh with pseudo_labels, got {self.augment}")
 
     def held_back(self, budget: int) -> int:
         """How many of a class's labelled images are held back for validation."""
@@ -250,8 +228,6 @@ _RECOMMENDED: dict[str, Any] = {
     "batch": 100,
     "lr": 3e-3,
     "label_smoothing": 0.1,
-    "threshold": 0.8,
-    "consistency_warmup": 300,
     "pretext_lr": 3e-3,
     "ema": 0.99,
 }

@@ -80,9 +80,7 @@ class Pipeline:
             "mean": (0.0,) * channels if config.binarise else _MEAN[channels],
             "std": (1.0,) * channels if config.binarise else _STD[channels],
         }
-        self._augment = self._transform(1.0)
-        # Of the same kind: what is sure after a small change must hold after a large one.
-        self._weak, self._strong = self._transform(0.5), self._transform(1.5)
+        self._augment = self._transform()
 
     def plain(self, x: Tensor) -> Tensor:
         """Images as they are."""
@@ -91,14 +89,6 @@ class Pipeline:
     def augmented(self, x: Tensor) -> Tensor:
         """Images, each changed by the augmentation."""
         return self._finish(self._augment(x))
-
-    def weak(self, x: Tensor) -> Tensor:
-        """Images changed half as much."""
-        return self._finish(self._weak(x))
-
-    def strong(self, x: Tensor) -> Tensor:
-        """Images changed half as much again."""
-        return self._finish(self._strong(x))
 
     def quarter_turns(self, x: Tensor, turn: Tensor) -> Tensor:
         """Images, each turned exactly by its number of quarters."""
@@ -135,16 +125,12 @@ class Pipeline:
         target = torch.stack([radians.cos(), radians.sin()], -1) if not config.turns else turn
         return self._finish(images.flatten(0, 1)), target.flatten(0, 1)
 
-    def _transform(self, strength: float) -> RandomAffine | Compose:
-        """The augmentation, its ranges stretched by a factor."""
+    def _transform(self) -> RandomAffine | Compose:
         config = self.config
-        low, high = (1 + (bound - 1) * strength for bound in config.scale)
-        shift = min(1.0, config.translate * strength)
-        bend = min(1.0, config.perspective * strength)
+        shift, shear, bend = config.translate, config.shear, config.perspective
 
         def affine(**values: Any) -> RandomAffine:
-            degrees, shear = config.degrees * strength, config.shear * strength
-            ranges = (degrees, (shift, shift), (max(low, 0.1), high), (-shear, shear, -shear, shear))
+            ranges = (config.degrees, (shift, shift), config.scale, (-shear, shear, -shear, shear))
             return RandomAffine(*ranges, interpolation="bilinear", **values)
 
         if not bend:

@@ -44,19 +44,19 @@ class Trial:
         labels_per_class: How many of a class.
         augment: Their augmentation.
         start: Whether the network starts from the pretext or from scratch, the control.
-        consistency: Whether it learns from unlabelled images too.
+        pseudo: Whether it learns from unlabelled images too, under pseudo-labels.
     """
 
     draw: int
     labels_per_class: int
     augment: str
     start: Start
-    consistency: bool
+    pseudo: bool
 
     @property
     def arm(self) -> str:
         """What distinguishes it from others on the same images."""
-        return f"{self.start}+consistency" if self.consistency else self.start
+        return f"{self.start}+pseudo-labels" if self.pseudo else self.start
 
     @property
     def name(self) -> str:
@@ -74,12 +74,14 @@ class Trial:
 
 
 def make_trials(config: RotnetConfig) -> list[Trial]:
-    """All trainings on labels; the last is the one with most labels, from the pretext."""
+    """All trainings on labels, one with pseudo-labels after the one that they come from.
+
+    The last is the one with most labels, from the pretext.
+    """
     starts: tuple[Start, ...] = ("scratch", "pretext") if config.model == "rotnet" else ("scratch",)
-    ways = {"none": (False,), "also": (False, True), "only": (True,)}[config.consistency]
-    sizes = sorted(config.labels_per_class)
-    order = product(range(config.draws), sizes, config.augment, ways, starts)
-    return [Trial(draw, size, augment, start, way) for draw, size, augment, way, start in order]
+    ways = (False, True) if config.pseudo_labels else (False,)
+    order = product(range(config.draws), sorted(config.labels_per_class), config.augment, starts, ways)
+    return [Trial(*each) for each in order]
 
 
 def new_rotnet(config: RotnetConfig) -> RotNet:
@@ -216,7 +218,7 @@ class Pretext(Stage):
 
 
 class Labels(Stage):
-    """Learn classes from few labelled images, and unlabelled ones where the trial says so."""
+    """Learn classes from few labelled images, and from unlabelled ones where the trial says so."""
 
     def __init__(
         self,
@@ -227,12 +229,13 @@ class Labels(Stage):
         pipeline: Pipeline,
         device: torch.device,
         pretext: Callable[[], RotNet],
+        pseudo_labels: Callable[[], Tensor],
     ) -> None:
         self.config, self.trial, self.pipeline, self.device = config, trial, pipeline, device
         self.name, self.lr = trial.name, config.lr
         # The same for all arms: they differ by what is compared alone.
         self.seed = stage_seed(config, trial.draw, trial.labels_per_class, trial.augment)
-        self._pretext = pretext
+        self._pretext, self._pseudo_labels = pretext, pseudo_labels
         held_back = config.held_back(trial.labels_per_class)
         try:
             few = draw_few_labels(
@@ -245,13 +248,12 @@ class Labels(Stage):
             raise RunError(f"labels_per_class {trial.labels_per_class}: {error}") from error
         self.labelled, self.validation = train.at(few.train), train.at(few.validation)
         self._copies = config.copies if trial.augment == "copies" else 1
-        self._shuffle = _Shuffle(self._copies * len(few.train), config.batch, self.seed)
+        self._unlabelled = unlabelled.x if trial.pseudo else unlabelled.x[:0]
+        count = self._copies * len(few.train) + len(self._unlabelled)
+        self._shuffle = _Shuffle(count, config.batch, self.seed)
         self.steps = config.steps or config.epochs * self._shuffle.per_epoch
-        if trial.consistency:
-            self._unlabelled = unlabelled.x
-            batch = config.consistency_ratio * min(config.batch, len(few.train))
-            self._unlabelled_shuffle = _Shuffle(len(self._unlabelled), batch, self.seed)
-            self.steps = config.consistency_steps
+        if trial.pseudo:
+            self.steps = config.pseudo_steps
 
     def make_net(self) -> nn.Module:
         """The network with a head for the classes; draws the fixed copies too."""
@@ -260,30 +262,18 @@ class Labels(Stage):
         if self.trial.augment == "copies":
             self._x = torch.cat([self.pipeline.augmented(self._x) for _ in range(self._copies)])
             self._y = self._y.repeat(self._copies)
+        if self.trial.pseudo:
+            self._x = torch.cat([self._x, self._unlabelled])
+            self._y = torch.cat([self._y, self._pseudo_labels().to(self.device)])
         net = new_classifier(self.config)
         if isinstance(net, RotNet) and self.trial.start == "pretext":
             net.load_features(self._pretext()).freeze(self.config.freeze)
         return net
 
     def loss(self, net: nn.Module, step: int) -> Tensor:
-        """Loss of a batch of labelled images, and of unlabelled ones."""
+        """Loss of a batch of images with labels."""
         index = self._shuffle(step).to(self.device)
         x, y = self._x[index], self._y[index]
         if self.trial.augment != "copies":
             x = self.pipeline.plain(x) if self.trial.augment == "none" else self.pipeline.augmented(x)
-        if not self.trial.consistency or step < self.config.consistency_warmup:
-            return F.cross_entropy(net(x), y, label_smoothing=self.config.label_smoothing)
-        return self._consistent(net, x, y, self._unlabelled[self._unlabelled_shuffle(step).to(self.device)])
-
-    def _consistent(self, net: nn.Module, x: Tensor, y: Tensor, unlabelled: Tensor) -> Tensor:
-        net.eval()  # a guess with half of the features dropped is seldom sure
-        with torch.no_grad():
-            chance, guess = net(self.pipeline.weak(unlabelled)).softmax(1).max(1)
-        net.train()
-        logits = net(torch.cat([x, self.pipeline.strong(unlabelled)]))
-        losses = F.cross_entropy(
-            logits, torch.cat([y, guess]), reduction="none", label_smoothing=self.config.label_smoothing
-        )
-        sure = chance >= self.config.threshold
-        loss: Tensor = losses[: len(x)].mean() + (losses[len(x) :] * sure).mean()
-        return loss
+        return F.cross_entropy(net(x), y, label_smoothing=self.config.label_smoothing)

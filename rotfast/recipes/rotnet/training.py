@@ -18,6 +18,7 @@ from rotfast.recipes.environment import make_fabric, versions
 from rotfast.recipes.progress import StepProgress
 from rotfast.recipes.rotnet.config import RotnetConfig
 from rotfast.recipes.rotnet.images import Pipeline, load_images
+from rotfast.recipes.rotnet.pseudo import joint_features, spread_labels
 from rotfast.recipes.rotnet.score import describe, judge_classes, judge_pretext, turned_batches
 from rotfast.recipes.rotnet.stages import (
     Labels,
@@ -34,6 +35,7 @@ from rotfast.recipes.seeds import spread
 __all__ = ["load_pretext", "summarise_trials", "train"]
 
 _PRETEXT_FILE = "rotnet.safetensors"
+_PSEUDO_LABELS_FILE = "pseudo-labels.json"
 _PRETEXT_TEST_IMAGES = 1000
 _STEPS_BETWEEN_LOSSES = 20
 
@@ -115,7 +117,7 @@ class _Training:
         self.config, self.run_folder, self.fabric = config, run, fabric
         self.pipeline = Pipeline(config)
         train, self.test = load_images(config, "train"), load_images(config, "test").first(config.test_images)
-        unlabelled = unlabelled_images(config, train).to(fabric.device)
+        self.unlabelled = unlabelled = unlabelled_images(config, train).to(fabric.device)
         self.stages: list[Stage] = []
         if config.model == "rotnet":
             if config.pretext_from is None:
@@ -123,7 +125,8 @@ class _Training:
             else:
                 load_pretext(config, config.pretext_from)
         for trial in make_trials(config):
-            more = (train, unlabelled, self.pipeline, fabric.device, self._trained_pretext)
+            sources = (self._trained_pretext, self._pseudo_labels)
+            more = (train, unlabelled, self.pipeline, fabric.device, *sources)
             self.stages.append(Labels(config, trial, *more))
         self.steps = sum(stage.steps for stage in self.stages)
 
@@ -173,6 +176,12 @@ class _Training:
 
     def _trained_pretext(self) -> RotNet:
         return load_pretext(self.config, self.config.pretext_from or self.run_folder.path)
+
+    def _pseudo_labels(self) -> Tensor:
+        content = self.run_folder.read_json(_PSEUDO_LABELS_FILE)
+        if content is None:
+            raise RunError(f"{self.run_folder.path / _PSEUDO_LABELS_FILE} is missing: start the run again")
+        return torch.tensor(content["labels"])
 
     def _train(self, stage: Stage, before: int, state: dict[str, Any] | None) -> None:
         """One stage, from its start or from a checkpoint in its midst."""
@@ -239,6 +248,9 @@ class _Training:
             if len(stage.validation.y):
                 validation = judge_classes(wrapped, stage.validation, self.pipeline.plain)
                 record["validation_accuracy"] = validation["accuracy"]
+            following = self.stages[0] if self.stages else None
+            if isinstance(following, Labels) and following.trial.pseudo:
+                record["pseudo_label_accuracy"] = self._spread(stage, net)
             self.run_folder.append_metrics(record)
             self._progress.note(f"{stage.name}: {describe(record)}")
         done = now == self.steps
@@ -251,6 +263,19 @@ class _Training:
             self._save(net, {"judged": isinstance(stage, Labels)}, now)
         if self._stop and not done:
             self._halt(now)
+
+    def _spread(self, stage: Labels, net: nn.Module) -> float:
+        """Leave pseudo-labels for the next stage; the share of them that is right."""
+        assert isinstance(net, RotNet)
+        nets = [net]
+        if stage.trial.start == "pretext":
+            nets.append(self._trained_pretext().to(self.fabric.device))
+        x = torch.cat([stage.labelled.x.to(self.fabric.device), self.unlabelled.x])
+        with self.fabric.autocast():
+            features = joint_features(nets, x, self.pipeline)
+        labels = spread_labels(features, stage.labelled.y)
+        self.run_folder.write_json(_PSEUDO_LABELS_FILE, {"after": stage.name, "labels": labels.tolist()})
+        return float((labels == self.unlabelled.y.cpu()).float().mean())
 
     def _finish_pretext(self, stage: Pretext, net: nn.Module, wrapped: nn.Module, now: int) -> None:
         seed = stage_seed(self.config, "pretext test")

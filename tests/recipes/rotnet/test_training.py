@@ -31,14 +31,7 @@ PLAIN = replace(preset_config("digits"), **SMALL, turns=4, steps=4, augment=("no
 DECK = replace(preset_config("digits", "as-in-deck"), **{**SMALL, "width": 2, "labels_per_class": (5,)})
 CONFIGS = {
     "both-augmentations": replace(PLAIN, augment=("none", "fresh"), labels_per_class=(1, 3), draws=2),
-    "consistency": replace(
-        PLAIN,
-        checkpoint_every=3,
-        consistency="also",
-        consistency_warmup=1,
-        consistency_steps=3,
-        consistency_ratio=1,
-    ),
+    "pseudo-labels": replace(PLAIN, checkpoint_every=3, pseudo_labels=True, pseudo_steps=3),
     "free-angles": replace(PLAIN, turns=0, freeze="all"),
     "eighths": replace(PLAIN, turns=8, freeze="convs", perspective=0.2, shear=5.0),
     "as-in-deck": DECK,
@@ -143,11 +136,26 @@ def test_pretext_and_scratch_differ_by_their_start_alone(tmp_path):
     trials = stages.make_trials(PLAIN)
     images = rotnet.training.load_images(PLAIN, "train")
     pipeline = rotnet.training.Pipeline(PLAIN)
-    more = (images, images, pipeline, torch.device("cpu"), lambda: stages.new_rotnet(PLAIN))
+    more = (images, images, pipeline, torch.device("cpu"), lambda: stages.new_rotnet(PLAIN), torch.tensor)
     scratch, pretext = (stages.Labels(PLAIN, each, *more) for each in trials)
     assert (scratch.trial.arm, pretext.trial.arm) == ("scratch", "pretext")
     assert scratch.seed == pretext.seed
     assert torch.equal(scratch.labelled.x, pretext.labelled.x)
+
+
+def test_pseudo_labels_are_trained_on_after_the_trial_that_they_come_from(tmp_path):
+    summary = train(CONFIGS["pseudo-labels"], tmp_path)
+    records = [record for record in metrics(tmp_path) if record["stage"] == "labels"]
+    arms = ["scratch", "scratch+pseudo-labels", "pretext", "pretext+pseudo-labels"]
+    assert [record["arm"] for record in records] == arms == [trial["arm"] for trial in summary["trials"]]
+    content = json.loads((tmp_path / "pseudo-labels.json").read_text())
+    assert "pretext" in content["after"]
+    assert len(content["labels"]) == 24
+    images = rotnet.training.load_images(PLAIN, "train")
+    truth = stages.unlabelled_images(PLAIN, images).y
+    right = (torch.tensor(content["labels"]) == truth).float().mean()
+    assert records[2]["pseudo_label_accuracy"] == pytest.approx(right.item())
+    assert "pseudo_label_accuracy" not in records[3]
 
 
 def test_pretext_of_another_run_is_taken_over(tmp_path):
