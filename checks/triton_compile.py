@@ -74,6 +74,9 @@ PRODUCTS: dict[str, tuple[tuple[Any, ...], ...]] = {
         (*CIRCUIT, (32, 10), *PLAIN[:3]),
     ),
     "conv_relu_linear_backward": (((32, 20, 10), *CIRCUIT, *PLAIN[:3], True, True, True),),
+    "contract": (((19, 21632), (216320, 3)),),
+    "contract_input_grad": (((19, 30), (216320, 3)),),
+    "contract_sharing_grad": (((19, 30), (19, 21632), 3),),
     "linear": (
         ((19, 21632), (10, 21632), (10,)),
         ((1024, 21632), (10, 21632), (10,)),

@@ -51,8 +51,9 @@ class Geometry:
 
 # Kernel taps per group (input channels x kh x kw) up to which the direct kernel beats oneDNN.
 _DIRECT_TAPS = 32
-_CUDA_TAPS = 64  # beyond, cuDNN; not measured
-# Images x pixels x output channels up to which the call's overhead decides.
+# On a GPU: with more, the expanded kernel goes to cuDNN. Chosen without one, not measured.
+_CUDA_TAPS = 64
+# Images x pixels x output channels up to which the call's overhead decides; not measured on a GPU.
 _SMALL = 1 << 15
 
 if backend.kernels_loaded:

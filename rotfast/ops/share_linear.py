@@ -1,7 +1,7 @@
 """share_linear: autograd, vmap and fake kernels over torch.ops.rotfast.linear and its derivatives.
 
-For few outputs and many features one Function generates the weight and applies it; elsewhere the
-fused expansion is followed by the library's matrix product.
+For few outputs and many features one Function does it all, by expanding the weight or by contracting x with U
+first; elsewhere the fused expansion is followed by the library's matrix product.
 
 The linear map, its input gradient and its weight gradient are the three derivatives of one trilinear form
 ⟨g, x Wᵀ⟩: each one's backward is the other two.
@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from rotfast import backend, reference
 from rotfast.ops.autograd import Operator, batch_as_tasks, call, in_float32, match_tasks
-from rotfast.ops.expand_dense import ExpandDense, expand_dense, latent_grad, sharing_grad, why_not_compiled
+from rotfast.ops.expand_dense import expand_dense, latent_grad, sharing_grad, why_not_compiled
+from rotfast.ops.share_linear_orders import SharedForm, contracts, form_grad, shape
 
 # From so many features and up to so many outputs the kernels beat the library's product (one core, AVX-512);
 # not measured on a GPU.
@@ -144,10 +145,16 @@ def weight_grad(g: Tensor, x: Tensor, like: Tensor) -> Tensor:
 
 
 class ShareLinear(Operator):
-    """y = x reshape(U v)ᵀ + bias in one Function; the weight is generated again in backward."""
+    """y = x reshape(U v)ᵀ + bias in one Function; nothing as large as the weight is kept for backward."""
 
     @staticmethod
     def forward(x: Tensor, U: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        contracted = contracts(shape(None, x, U, v, per_task=True), x.device.type)
+        where = "cpu" if x.is_cpu else "Triton"
+        backend.explain("share_linear", where, "x U, then v" if contracted else "U v, then x")
+        if contracted:
+            y = SharedForm.forward(None, x, U, v, per_task=True)
+            return y if bias is None else y + bias.unsqueeze(-2)
         W = torch.ops.rotfast.expand_dense(U, v).unflatten(-1, (-1, x.shape[-1]))
         return torch.ops.rotfast.linear(x, W, bias)
 
@@ -161,22 +168,22 @@ class ShareLinear(Operator):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, U, v = ctx.saved_tensors
         needs_x, needs_U, needs_v, needs_bias = ctx.needs_input_grad
-        W = call(ExpandDense, U, v).unflatten(-1, (-1, x.shape[-1])) if needs_x else None
-        gW: Tensor | None = None
-        if needs_U or needs_v:
-            weight_tasks = U.dim() > 2 or v.dim() > 1
-            per_task = weight_tasks and (g.dim() > 2 or x.dim() > 2)
+        gx = form_grad(g, x, U, v, 1) if needs_x else None
+        gU: Tensor | None = None
+        gv: Tensor | None = None
+        if needs_U and needs_v and not contracts(shape(g, x, None, v, per_task=U.dim() > 2), x.device.type):
+            # Both are made of the weight's gradient, which is taken once.
+            per_task = (U.dim() > 2 or v.dim() > 1) and (g.dim() > 2 or x.dim() > 2)
             gW = call(LinearWeightGrad, g, x, per_task).flatten(-2)
+            gU, gv = sharing_grad(gW, v, like=U), latent_grad(U, gW, like=v)
+        else:
+            gU = form_grad(g, x, U, v, 2) if needs_U else None
+            gv = form_grad(g, x, U, v, 3) if needs_v else None
         g_bias: Tensor | None = None
         if needs_bias:
             g_bias = g.sum(-2)
             g_bias = g_bias.sum(0) if g_bias.dim() > ctx.bias_dim else g_bias
-        return (
-            input_grad(g, W, like=x) if W is not None else None,
-            sharing_grad(gW, v, like=U) if gW is not None and needs_U else None,
-            latent_grad(U, gW, like=v) if gW is not None and needs_v else None,
-            g_bias,
-        )
+        return gx, gU, gv, g_bias
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *tensors: Any) -> tuple[Tensor, int]:
@@ -200,7 +207,6 @@ def share_linear(x: Tensor, U: Tensor, v: Tensor, bias: Tensor | None) -> Tensor
     tasks = U.dim() > 2 or v.dim() > 1 or (bias is not None and bias.dim() > 1)
     reason = _why_not_fused(x, U)
     if reason is None:
-        backend.explain("share_linear", "cpu" if x.is_cpu else "Triton", "fused expansion and product")
         rows = _rows(x, tasks)
         y = call(ShareLinear, rows, U, v, bias)
         return y.reshape(*x.shape[:-1], y.shape[-1])

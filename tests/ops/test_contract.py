@@ -152,6 +152,10 @@ SMALL = [
             Case("linear-kernel", linear_kernel, ((4, 5), (3, 5)), lambda x, W: x @ W.T),
             Case("share-linear-kernel", share_linear_kernel, ((4, 5), (15, 3), (3,), (3,)), linear_formula),
             Case("share-linear-kernel-1", share_linear_kernel, ((1, 1), (1, 1), (1,), (1,)), linear_formula),
+            # One row: x meets U first, unless a vmap makes it many.
+            Case(
+                "share-linear-kernel-row", share_linear_kernel, ((1, 30), (60, 2), (2,), (2,)), linear_formula
+            ),
         ]
         if backend.kernels_loaded
         else []
@@ -201,6 +205,7 @@ LARGE = [
     Case("dense-blocks", functional.expand_dense, ((1300, 6), (6,)), lambda U, v: (U * v).sum(-1)),
     Case("dense-3-columns", functional.expand_dense, ((30000, 3), (3,)), lambda U, v: (U * v).sum(-1)),
     Case("linear-head", functional.share_linear, ((37, 2100), (21000, 3), (3,), (10,)), linear_formula),
+    Case("linear-contracted", functional.share_linear, ((2, 2100), (42000, 2), (2,), (20,)), linear_formula),
     Case("linear-library", functional.share_linear, ((5, 1500), (49500, 2), (2,), (33,)), linear_formula),
     Case("dense-library", functional.expand_dense, ((50, 80), (80,)), lambda U, v: (U * v).sum(-1)),
 ]
@@ -435,6 +440,9 @@ RAW = {
     "expand_dense_latent_grad-tasks": ((7, 3), (4, 7), True),
     "expand_dense_sharing_grad": ((4, 7), (4, 3), False),
     "expand_dense_sharing_grad-tasks": ((4, 7), (4, 3), True),
+    "contract": ((4, 5), (15, 2)),
+    "contract_input_grad": ((4, 6), (15, 2)),
+    "contract_sharing_grad": ((4, 6), (4, 5), 2),
     "linear": ((4, 5), (3, 5), (3,)),
     "linear-tasks": ((6, 4, 5), (3, 5), (6, 3)),
     "linear_input_grad": ((4, 3), (3, 5), False),

@@ -69,7 +69,13 @@ def test_share_linear(dtype: torch.dtype, choices: list[tuple[str, str, str]]) -
     tensors = [fake(*shape, dtype=dtype) for shape in ((5, 19, 4096), (40960, 3), (5, 3), (10,))]
     y = ops.share_linear(*tensors)
     assert (y.shape, y.dtype, y.device.type) == ((5, 19, 10), dtype, "cuda")
-    assert choices == [("share_linear", "Triton", "fused expansion and product")]
+    assert choices == [("share_linear", "Triton", "U v, then x")]
+
+
+def test_share_linear_of_one_row_contracts(choices: list[tuple[str, str, str]]) -> None:
+    y = ops.share_linear(fake(5, 1, 4096), fake(40960, 3), fake(5, 3), fake(10))
+    assert (y.shape, y.device.type) == ((5, 1, 10), "cuda")
+    assert choices == [("share_linear", "Triton", "x U, then v")]
 
 
 def test_share_linear_leaves_many_outputs_to_torch(choices: list[tuple[str, str, str]]) -> None:

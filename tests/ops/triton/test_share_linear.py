@@ -1,10 +1,13 @@
 """The Triton launchers of share_linear against a formula, and under the autograd Functions."""
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor
 
 from rotfast.ops.share_linear import Linear, ShareLinear
+from rotfast.ops.share_linear_orders import form_grad
 from rotfast.testing import assert_close, check_derivatives, check_vmap
 
 kernels = pytest.importorskip("rotfast.ops.triton.share_linear")
@@ -53,11 +56,40 @@ def test_tasks(batched: str, device: torch.device) -> None:
     check_all(*draw((7, 40, 5), device, torch.float32, batched))
 
 
+def check_contraction(x: Tensor, U: Tensor, q: Tensor) -> None:
+    L = U.shape[1]
+    X, columns, Q = x.double(), U.double().unflatten(0, (-1, x.shape[1])), q.double().unflatten(1, (-1, L))
+    z = torch.einsum("ni,oil->nol", X, columns).flatten(1)
+    assert_close(kernels.contract(x, U), z.to(x.dtype))
+    assert_close(kernels.contract_input_grad(q, U), torch.einsum("nol,oil->ni", Q, columns).to(x.dtype))
+    gU = torch.einsum("nol,ni->oil", Q, X).flatten(0, 1)
+    assert_close(kernels.contract_sharing_grad(q, x, L), gU.to(x.dtype))
+
+
+# N, I, O, L: one entry, odd sizes, a head whose sum is split, tiles that cut through a run of L.
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (7, 5, 3, 2), (19, 1203, 10, 3), (3, 33, 13, 6)], ids=str)
+def test_contraction(sizes: tuple[int, int, int, int], device: torch.device) -> None:
+    N, I, O, L = sizes  # noqa: E741
+    shapes = ((N, I), (O * I, L), (N, O * L))
+    check_contraction(*((0.3 * torch.randn(shape)).to(device) for shape in shapes))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_contraction_of_strided_arguments(dtype: torch.dtype, device: torch.device) -> None:
+    x, U, q = (
+        (0.3 * torch.randn(shape, dtype=torch.float64)).to(device, dtype).mT
+        for shape in ((40, 7), (3, 120), (9, 7))
+    )
+    check_contraction(x, U, q)
+
+
 def test_strided_and_empty_arguments(device: torch.device) -> None:
     x, W, bias, g = draw((7, 40, 5), device, torch.float32)
     check_all(x.mT.contiguous().mT, torch.stack([W, W], -1)[..., 0], torch.stack([bias, bias], 1)[:, 0], g)
     assert kernels.linear(x[:0], W, bias).shape == (0, 5)
     assert kernels.linear(x.expand(0, 7, 40), W, bias).shape == (0, 7, 5)
+    assert kernels.contract(x[:0], W.view(200, 1)).shape == (0, 5)
+    assert torch.equal(kernels.contract_sharing_grad(g[:0], x[:0], 1), torch.zeros(200, 1, device=device))
     zeros = torch.zeros(5, 40, device=device)
     assert torch.equal(kernels.linear_weight_grad(g[:0], x[:0], False), zeros)
     assert torch.equal(kernels.linear_weight_grad(g.expand(0, 7, 5), x, False), zeros)
@@ -80,6 +112,20 @@ def test_functions_differentiate_through_the_launchers(
     check_vmap(Linear.apply, [x, W])
     U = torch.randn(6, 1, dtype=torch.float64, device=device)
     check_vmap(ShareLinear.apply, [x, U, U[0], bias])
+
+
+@pytest.mark.parametrize("position", range(4), ids=["value", "x", "U", "v"])
+def test_contracted_derivatives(position: int, monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
+    for name in ("contract", "contract_input_grad", "contract_sharing_grad"):
+        monkeypatch.setattr(torch.ops.rotfast, name, getattr(kernels, name))
+    monkeypatch.setattr(sys.modules[form_grad.__module__], "contracts", lambda shape, device: True)
+    g, x, U, v = (
+        torch.randn(shape, dtype=torch.float64, device=device, requires_grad=True)
+        for shape in ((5, 3, 2), (3, 4), (8, 3), (5, 3))
+    )
+    form = torch.einsum("tno,ni,oil,tl->", g, x, U.view(2, 4, 3), v)
+    (expected,) = torch.autograd.grad(form, (g, x, U, v)[position])
+    assert_close(form_grad(g, x, U, v, position), expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
