@@ -139,11 +139,16 @@ def sharing_grad(g: Tensor, v: Tensor, like: Tensor) -> Tensor:
     return match_tasks(call(SharingGrad, g, v, per_task), like)
 
 
+def is_small(U: Tensor) -> bool:
+    """Whether a call's overhead costs more than its arithmetic."""
+    return U.shape[-2] * U.shape[-1] <= _SMALL
+
+
 def why_not_compiled(U: Tensor) -> str | None:
     """Why the compiled kernels do not serve this U, or None."""
     if (reason := backend.why_not_compiled()) is not None:
         return reason
-    if U.shape[-2] * U.shape[-1] <= _SMALL:
+    if is_small(U):
         return "small: torch's matrix product has less overhead"
     if not U.is_cpu and (reason := triton.why_not(U)) is not None:
         return reason

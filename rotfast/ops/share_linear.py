@@ -15,8 +15,8 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import Operator, batch_as_tasks, call, in_float32, match_tasks
-from rotfast.ops.expand_dense import expand_dense, latent_grad, sharing_grad, why_not_compiled
+from rotfast.ops.autograd import Operator, batch_as_tasks, call, in_float32, match_tasks, transformed
+from rotfast.ops.expand_dense import expand_dense, is_small, latent_grad, sharing_grad, why_not_compiled
 from rotfast.ops.share_linear_orders import SharedForm, contracts, form_grad, shape
 
 # From so many features and up to so many outputs the kernels beat the library's product (one core, AVX-512);
@@ -213,6 +213,12 @@ def share_linear(x: Tensor, U: Tensor, v: Tensor, bias: Tensor | None) -> Tensor
     if backend.why_not_compiled() is not None:
         backend.explain("share_linear", "reference", reason)
         return reference.share_linear(x, U, v, bias)
+    if transformed() and not tasks and x.shape[:-1].numel() == 1 and x.dtype == U.dtype and is_small(U):
+        # Most likely a row for each vmapped task: the weight's gradient of each would cost more than x U.
+        backend.explain("share_linear", "torch's products", "x U, then v: small, and one row")
+        columns = U.unflatten(0, (-1, x.shape[-1])).transpose(0, 1).flatten(1)
+        y = (x @ columns).unflatten(-1, (-1, U.shape[-1])) @ v
+        return y if bias is None else y + bias
     backend.explain("share_linear", "expansion, then torch's product", reason)
     W = expand_dense(U, v)
     if not tasks and x.dtype == W.dtype:

@@ -110,6 +110,19 @@ def test_tasks_that_share_x_share_its_product_with_U(monkeypatch: pytest.MonkeyP
     assert taken == ["_expand"]  # the gradient; the value is expanded together with the bias
 
 
+@pytest.mark.skipif(backend.why_not_compiled() is not None, reason="the reference expands")
+def test_small_problems_contract_a_task_of_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr(backend, "explain", lambda operator, way, reason: heard.append(reason))
+    U, v = torch.randn(15, 2), torch.randn(2)
+    for rows in (1, 2):
+        x = torch.randn(4, rows, 5)
+        y = torch.vmap(lambda x: functional.share_linear(x, U, v))(x)
+        assert_close(y, x @ (U @ v).view(3, 5).T)
+    assert heard[0] == "x U, then v: small, and one row"
+    assert "x U, then v: small, and one row" not in heard[1:]
+
+
 @needs_kernels
 def test_no_weight_per_task_is_made_where_contracting() -> None:
     """32 weights of 20480 numbers would be 2.6 MB; the results are 24 KB."""
