@@ -90,7 +90,7 @@ def main(runs: Path) -> None:
         print(f"\n{name}, {result['seconds']} s: {result['command']}")
         for row in result["rows"]:
             print(f"| {', '.join(map(str, row['row']))} | {percent(row)} |")
-        for kind in ("", "+consistency"):
+        for kind in ("", "+pseudo-labels"):
             paired([row for row in result["rows"] if len(row["row"]) == len(ROW)], kind)
     plot_curves(runs / "mnist-budgets")
     plot_confusion(runs / "mnist", "pretext", FIGURES / "rotnet-confusion.png")
