@@ -27,14 +27,17 @@ FLAGS = (
     *("-Icsrc", "-Wno-psabi", "-Wno-unknown-pragmas", "-Wno-attributes", "-x", "c++"),
 )
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-# N, K, C, H, W, OH, OW: no images, single pixels and lines, channels over a group of four, several tiles.
+# N, K, C, H, W, OH, OW: no images, single pixels and lines, channels over a group of four, rows of whole runs
+# and images for several rounds of blocks; then results so small that tiles of them take what they need of
+# larger images, and several such tiles.
 RESAMPLED = (
     *((0, 2, 2, 3, 3, 40, 60), (1, 1, 1, 1, 1, 3, 2), (2, 2, 3, 5, 4, 6, 7), (1, 2, 5, 9, 1, 4, 5)),
-    *((1, 1, 4, 1, 7, 5, 3), (2, 1, 1, 13, 17, 16, 33), (1, 1, 2, 2, 2, 40, 50)),
+    *((1, 1, 4, 1, 7, 5, 3), (2, 1, 1, 13, 17, 16, 33), (1, 1, 2, 2, 2, 40, 50), (7, 3, 1, 6, 12, 7, 8)),
+    *((2, 2, 2, 15, 11, 5, 4), (1, 1, 3, 50, 46, 33, 34)),
 )
 TURNED = (
     *((1, 1, 1, 1), (3, 2, 7, 7), (2, 3, 32, 32), (1, 4, 33, 33), (2, 8, 5, 5), (0, 3, 4, 4), (2, 0, 3, 3)),
-    *((2, 1, 40, 17), (3, 2, 3, 70)),
+    *((2, 1, 40, 17), (3, 2, 3, 70), (2, 1, 36, 36), (1, 3, 7, 40)),
 )
 TURNED_DTYPES = (torch.uint8, torch.float16, torch.float32, torch.float64, torch.complex128)
 
@@ -78,7 +81,11 @@ def with_kernels() -> set[str]:
 
 
 def layouts(x: Tensor) -> list[Tensor]:
-    return [x, x.to(memory_format=torch.channels_last), torch.stack([x, x], -1)[..., 0]]
+    """x dense, channels last, columns first, with gaps between pixels, between rows (aligned, and not)."""
+    *leading, W = x.shape
+    wide = [x.new_zeros(*leading, W + 4)[..., first : first + W].copy_(x) for first in (0, 1)]
+    apart = torch.stack([x, x], -1)[..., 0]
+    return [x, x.to(memory_format=torch.channels_last), x.mT.contiguous().mT, apart, *wide]
 
 
 def turns() -> Iterator[Call]:
@@ -113,7 +120,7 @@ def resampling() -> Iterator[Call]:
             slope = 1e-11 if dtype == torch.float64 else 5e-3  # which jumps where a position is rounded
             x, g = torch.randn(N, C, H, W).to(dtype), torch.randn(N, K, C, *size).to(dtype)
             order = random.choice([[0, 0], [1, 0], [1, 2]])
-            for image, fill in zip(layouts(x), (None, channels, channels), strict=True):
+            for image, fill in zip(random.sample(layouts(x), 3), (None, channels, channels), strict=True):
                 yield "affine", [image, matrix, fill, None, None, size, *modes, order], rounded
             yield "affine_image_grad", [g, matrix, [H, W], *modes, order], rounded
             yield "affine_matrix_grad", [g, x, matrix, channels, *modes, order], slope

@@ -1,36 +1,12 @@
-// Resampling on a GPU: a thread computes the position of an output pixel once and reads all its channels.
-#include "affine/cuda.h"
-#include "common/cuda.h"
+// Resampling on a GPU: of images that fit into shared memory from there, of others tile by tile of the
+// result. A thread computes the position of an output pixel once and reads all its channels.
+#include "affine/cuda_staged.h"
 
 namespace rotfast {
 namespace {
 
 constexpr int kTileX = 32, kTileY = 8;
 constexpr int kThreads = kTileX * kTileY;
-
-template <class In, class Out>
-struct Job {
-  AffineShape s;
-  Order order;
-  Images<In> x;
-  const double* matrices;
-  const Channel* channels;  // or null: values as they are, zeros outside
-  int64_t plane, pixel;     // steps in the result
-  int64_t across, down;     // tiles of one image of the result
-  Out* y;
-};
-
-template <class S>
-using Arithmetic = Accumulator<std::conditional_t<std::is_same_v<S, uint8_t>, float, S>>;
-
-template <class Out, class T>
-__device__ __forceinline__ Out stored(T value) {
-  if constexpr (std::is_same_v<Out, uint8_t>) {
-    return Out(fmin(fmax(rint(value), T(0)), T(255)));  // NaN becomes 0
-  } else {
-    return Out(value);
-  }
-}
 
 // Steps to the pixels that taps read; -1 is the fill value.
 template <Interpolation kind, Padding padding, class T>
@@ -52,33 +28,26 @@ __device__ __forceinline__ void sample(
   using T = Arithmetic<In>;
   constexpr int count = tap_count(kind);
   const AffineShape& s = job.s;
-  const Taps<kind, T> columns(bounded(position(m, 0, X, Y), s.W, padding), job.order.u);
-  const Taps<kind, T> rows(bounded(position(m, 1, X, Y), s.H, padding), job.order.v);
+  const Order order = job.options.order;
+  const Taps<kind, T> columns(bounded(position(m, 0, X, Y), s.W, padding), order.u);
+  const Taps<kind, T> rows(bounded(position(m, 1, X, Y), s.H, padding), order.v);
   const Reads<kind, padding, T> across(columns, s.W, job.x.pixel), down(rows, s.H, job.x.row);
   const In* plane = job.x.first + nk / s.K * job.x.image;
   Out* out = job.y + nk * s.C * s.OH * s.OW + (Y * s.OW + X) * job.pixel;
   for (int64_t c = 0; c < s.C; ++c, plane += job.x.channel, out += job.plane) {
-    T scale = 1, shift = 0, fill = 0;
-    if (job.channels != nullptr) {
-      scale = T(job.channels[c].scale);
-      shift = T(job.channels[c].shift);
-      fill = T(job.channels[c].fill);
-    }
+    const Levels<T> levels(job.channels, c);
     T sum = 0;
 #pragma unroll
     for (int b = 0; b < count; ++b) {
       T line = 0;
 #pragma unroll
       for (int a = 0; a < count; ++a) {
-        T value = fill;
-        if (padding != Padding::constant || (down.step[b] >= 0 && across.step[a] >= 0)) {
-          value = T(plane[down.step[b] + across.step[a]]);
-          if (job.channels != nullptr) value = value * scale + shift;
-        }
+        const bool inside = padding != Padding::constant || (down.step[b] >= 0 && across.step[a] >= 0);
+        const T value = inside ? levels(plane[down.step[b] + across.step[a]]) : levels.fill;
         line = kind == Interpolation::nearest ? value : line + columns.weight[a] * value;
       }
       if constexpr (kind == Interpolation::nearest) {
-        sum = job.order.u == 0 && job.order.v == 0 ? line : T(0);
+        sum = order.u == 0 && order.v == 0 ? line : T(0);
       } else {
         sum += rows.weight[b] * line;
       }
@@ -87,37 +56,39 @@ __device__ __forceinline__ void sample(
   }
 }
 
+// A block for each tile, in x, and matrix, in y and z: so a thread divides little to find its pixel.
 template <Interpolation kind, Padding padding, class In, class Out>
-__global__ void __launch_bounds__(kThreads) resample_tiles(const Job<In, Out> job) {
+__global__ void __launch_bounds__(kThreads) resample_tiles(const Job<In, Out> job, unsigned across) {
   const AffineShape& s = job.s;
-  const int64_t tiles = s.N * s.K * job.down * job.across;
-  for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    const int64_t X = tile % job.across * kTileX + threadIdx.x;
-    const int64_t Y = tile / job.across % job.down * kTileY + threadIdx.y;
-    if (X >= s.OW || Y >= s.OH) continue;
-    const int64_t nk = tile / (job.across * job.down);
-    const double* m = job.matrices + 6 * nk;
-    if constexpr (kind != Interpolation::nearest) {
-      if (job.order.u == 0 && job.order.v == 0 && maps_grid_onto_itself(m)) {
-        sample<Interpolation::nearest, padding>(job, m, nk, X, Y);
-        continue;
-      }
-    }
+  const int64_t X = int64_t(blockIdx.x % across) * kTileX + threadIdx.x;
+  const int64_t Y = int64_t(blockIdx.x / across) * kTileY + threadIdx.y;
+  const int64_t nk = blockIdx.y + int64_t(blockIdx.z) * gridDim.y;
+  if (X >= s.OW || Y >= s.OH || nk >= s.N * s.K) return;
+  const double* m = job.matrices + 6 * nk;
+  if (kind != Interpolation::nearest && keeps_pixels(job.options.order, m)) {
+    sample<Interpolation::nearest, padding>(job, m, nk, X, Y);
+  } else {
     sample<kind, padding>(job, m, nk, X, Y);
   }
 }
 
 template <Interpolation kind, class In, class Out>
-void launch_resampling(Padding padding, const Job<In, Out>& job) {
-  const unsigned blocks = grid_size(job.s.N * job.s.K * job.down * job.across, 1);
+void launch_resampling(const Job<In, Out>& job) {
+  const AffineShape& s = job.s;
+  if (const auto staging = staging_of(job)) return launch_staged<kind>(job, *staging);
+  const int64_t across = (s.OW + kTileX - 1) / kTileX, tiles = (s.OH + kTileY - 1) / kTileY * across;
+  const int64_t count = s.N * s.K, y = std::min(count, kMostHeight);
+  STD_TORCH_CHECK(tiles < int64_t(1) << 31, "affine: images of the result are too large");
+  const dim3 blocks(unsigned(tiles), unsigned(y), unsigned((count + y - 1) / y));
   const dim3 threads(kTileX, kTileY);
-  switch (padding) {
+  switch (job.options.padding) {
     case Padding::constant:
-      return launch(resample_tiles<kind, Padding::constant, In, Out>, blocks, threads, job);
+      return launch(resample_tiles<kind, Padding::constant, In, Out>, blocks, threads, job, unsigned(across));
     case Padding::border:
-      return launch(resample_tiles<kind, Padding::border, In, Out>, blocks, threads, job);
+      return launch(resample_tiles<kind, Padding::border, In, Out>, blocks, threads, job, unsigned(across));
     case Padding::reflection:
-      return launch(resample_tiles<kind, Padding::reflection, In, Out>, blocks, threads, job);
+      return launch(
+          resample_tiles<kind, Padding::reflection, In, Out>, blocks, threads, job, unsigned(across));
   }
 }
 
@@ -147,17 +118,14 @@ void resample(
     const Tensor& y) {
   const Job<In, Out> job{
       s,
-      options.order,
+      options,
       images<In>(x),
       data<double>(matrix),
       channels,
       last ? 1 : s.OH * s.OW,
       last ? s.C : 1,
-      (s.OW + kTileX - 1) / kTileX,
-      (s.OH + kTileY - 1) / kTileY,
       mutable_data<Out>(y)};
-  ROTFAST_DISPATCH_INTERPOLATION(
-      options.interpolation, { launch_resampling<kind, In, Out>(options.padding, job); });
+  ROTFAST_DISPATCH_INTERPOLATION(options.interpolation, { launch_resampling<kind>(job); });
 }
 
 Tensor affine(

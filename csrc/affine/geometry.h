@@ -60,11 +60,12 @@ ROTFAST_HOST_DEVICE double bounded(double position, int64_t size, Padding paddin
 }
 
 // The pixel that stands at an index of the extended image; -1 is the fill value.
-ROTFAST_HOST_DEVICE int64_t source_index(int64_t index, int64_t size, Padding padding) {
+template <class Index>
+ROTFAST_HOST_DEVICE Index source_index(Index index, Index size, Padding padding) {
   if (index >= 0 && index < size) return index;
   if (padding == Padding::constant) return -1;
   if (padding == Padding::border || size == 1) return index < 0 ? 0 : size - 1;
-  const int64_t period = 2 * (size - 1);
+  const Index period = 2 * (size - 1);
   index %= period;
   if (index < 0) index += period;
   return index < size ? index : period - index;

@@ -32,12 +32,36 @@ inline unsigned grid_size(int64_t work, int64_t per_block) {
   return static_cast<unsigned>(std::clamp((work + per_block - 1) / per_block, int64_t(1), limit));
 }
 
+// The most blocks in a grid's second or third dimension.
+constexpr int64_t kMostHeight = 65535;
+
 // On the current device and stream. A function, as the commas of <<<>>> do not pass through macros.
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), unsigned blocks, dim3 threads, const Arguments&... arguments) {
+void launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, const Arguments&... arguments) {
   kernel<<<blocks, threads, 0, current_stream()>>>(arguments...);
   STD_CUDA_KERNEL_LAUNCH_CHECK();
 }
+
+// Dynamic shared memory of a block that every device offers, from compute capability 7.5 on.
+constexpr int kMostMemory = 1 << 16;
+
+// The same with shared memory of a block, in bytes, which the kernel finds by block_memory().
+template <class... Parameters, class... Arguments>
+void launch_with_memory(
+    void (*kernel)(Parameters...), dim3 blocks, dim3 threads, int bytes, const Arguments&... arguments) {
+  STD_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMostMemory));
+  kernel<<<blocks, threads, bytes, current_stream()>>>(arguments...);
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+template <class T>
+__device__ __forceinline__ T* block_memory() {
+  extern __shared__ double memory[];
+  return reinterpret_cast<T*>(memory);
+}
+
+// With fewer a large device is not busy.
+constexpr int64_t kManyBlocks = 1024;
 
 constexpr int kWarp = 32;
 

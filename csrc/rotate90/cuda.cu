@@ -1,11 +1,11 @@
 #include "common/cuda.h"
+#include "common/run.h"
 #include "rotate90/arguments.h"
 
 namespace rotfast {
 namespace {
 
-constexpr int kTile = 32;  // a warp's width
-constexpr int kTileRows = 8;
+constexpr int kTile = 32;
 constexpr int kThreads = 256;
 
 struct Plane {
@@ -18,42 +18,79 @@ __device__ __forceinline__ Plane plane_at(const Turns& turns, int64_t number) {
   return {plane / turns.channels, number % turns.copies, plane % turns.channels};
 }
 
-__device__ __forceinline__ Walk walk_at(const Turns& turns, const Plane& plane) {
-  const int64_t quarters = turns.quarters(plane.image, plane.copy);
-  return turned(quarters, turns.height, turns.width, turns.in_row, turns.in_column);
-}
+// A part of a channel, and where its turned copy lies in the result.
+struct Tile {
+  int64_t top, left;
+  int height, width;
 
-// Tiles of the result. Where its rows are columns of the image, a tile passes through shared memory, so that
-// a warp reads and writes whole runs.
-template <class T>
-__global__ void __launch_bounds__(kTile* kTileRows)
-    turn_tiles(const Turns turns, int64_t across, int64_t down, int64_t tiles, const T* x, T* y) {
+  __device__ __forceinline__ Tile(const Turns& turns, int64_t number, int64_t across)
+      : top(number / across * kTile),
+        left(number % across * kTile),
+        height(int(turns.height - top < kTile ? turns.height - top : kTile)),
+        width(int(turns.width - left < kTile ? turns.width - left : kTile)) {}
+
+  __device__ __forceinline__ int64_t first(const Turns& turns, int64_t quarters) const {
+    const int64_t below = turns.height - top - height, right = turns.width - left - width;
+    switch (quarters) {
+      case 0:
+        return top * turns.width + left;
+      case 1:
+        return right * turns.width + top;
+      case 2:
+        return below * turns.width + right;
+      default:
+        return left * turns.width + below;
+    }
+  }
+};
+
+// A tile is loaded once, and all its copies are stored from shared memory: so rows go through memory as runs,
+// whichever way they turn.
+template <class T, int run>
+__global__ void __launch_bounds__(kThreads)
+    turn_tiles(const Turns turns, int64_t across, int64_t down, int64_t units, const T* x, T* y) {
   // Rows an odd number of 4-byte banks long: a column has every bank once.
-  __shared__ T shared[kTile][kTile + (sizeof(T) < 4 ? 4 / sizeof(T) : 1)];
-  const int fast = threadIdx.x, slow = threadIdx.y;
-  for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    const int64_t left = tile % across * kTile, top = tile / across % down * kTile;
-    const Plane plane = plane_at(turns, tile / (across * down));
-    const Walk walk = walk_at(turns, plane);
-    const T* in = x + turns.in(plane.image, plane.channel) + walk.first;
-    T* out = y + turns.out(plane.image, plane.copy, plane.channel);
-    const bool columns = walk.row_step == 1 || walk.row_step == -1;
-    if (columns) {
-      for (int step = slow; step < kTile; step += kTileRows) {
-        const int64_t i = top + fast, j = left + step;
-        if (i < turns.height && j < turns.width)
-          shared[step][fast] = in[i * walk.row_step + j * walk.column_step];
-      }
-      __syncthreads();
-    }
-    for (int step = slow; step < kTile; step += kTileRows) {
-      const int64_t i = top + step, j = left + fast;
-      if (i < turns.height && j < turns.width) {
-        out[i * turns.width + j] =
-            columns ? shared[fast][step] : in[i * walk.row_step + j * walk.column_step];
+  constexpr int stride = kTile + (sizeof(T) < 4 ? 4 / sizeof(T) : 1);
+  constexpr int runs = kTile / run;
+  __shared__ T shared[kTile * stride];
+  const bool by_rows = turns.in_column == 1 || turns.in_row != 1;  // how neighbours lie in the image
+  for (int64_t unit = blockIdx.x; unit < units; unit += gridDim.x) {
+    const int64_t plane = unit / (across * down);
+    const int64_t image = plane / turns.channels, channel = plane % turns.channels;
+    const Tile tile(turns, unit % (across * down), across);
+    const T* in = x + turns.in(image, channel) + tile.top * turns.in_row + tile.left * turns.in_column;
+    for (int step = threadIdx.x; step < kTile * runs; step += kThreads) {
+      const int fast = step % runs * run, slow = step / runs;
+      const int row = by_rows ? slow : fast, column = by_rows ? fast : slow;
+      if (row < tile.height && column < tile.width) {
+        const T* from = in + row * turns.in_row + column * turns.in_column;
+        const auto values = *reinterpret_cast<const Run<T, run>*>(from);
+#pragma unroll
+        for (int e = 0; e < run; ++e) shared[row * stride + column + e] = values.at[e];
       }
     }
-    if (columns) __syncthreads();  // before the next tile overwrites this one
+    __syncthreads();
+    for (int64_t copy = 0; copy < turns.copies; ++copy) {
+      const int64_t quarters = turns.quarters(image, copy);
+      const Walk walk = turned(quarters, tile.height, tile.width, stride, 1);
+      const int begin = int(walk.first), row_step = int(walk.row_step), column_step = int(walk.column_step);
+      const bool odd = quarters % 2 == 1;
+      const int height = odd ? tile.width : tile.height, width = odd ? tile.height : tile.width;
+      T* out = y + turns.out(image, copy, channel) + tile.first(turns, quarters);
+#pragma unroll 1
+      for (int step = threadIdx.x; step < kTile * runs; step += kThreads) {
+        const int i = step / runs, j = step % runs * run;
+        if (i < height && j < width) {
+          Run<T, run> values;
+#pragma unroll
+          for (int e = 0; e < run; ++e) {
+            values.at[e] = shared[begin + i * row_step + (j + e) * column_step];
+          }
+          *reinterpret_cast<Run<T, run>*>(out + i * turns.width + j) = values;
+        }
+      }
+    }
+    __syncthreads();  // before the next tile overwrites this one
   }
 }
 
@@ -67,7 +104,8 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t j = pixel % turns.width, row = pixel / turns.width;
     const int64_t i = row % turns.height;
     const Plane plane = plane_at(turns, row / turns.height);
-    const Walk walk = walk_at(turns, plane);
+    const Walk walk = turned(
+        turns.quarters(plane.image, plane.copy), turns.height, turns.width, turns.in_row, turns.in_column);
     const int64_t from =
         turns.in(plane.image, plane.channel) + walk.first + i * walk.row_step + j * walk.column_step;
     const int64_t to = turns.out(plane.image, plane.copy, plane.channel) + i * turns.width + j;
@@ -75,18 +113,27 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+template <class T, int run>
+void turn_all(const Turns& turns, const T* x, T* y) {
+  const int64_t across = (turns.width + kTile - 1) / kTile, down = (turns.height + kTile - 1) / kTile;
+  const int64_t units = turns.images * turns.channels * across * down;
+  launch(turn_tiles<T, run>, grid_size(units, 1), dim3(kThreads), turns, across, down, units, x, y);
+}
+
 template <class T>
 void turn(const Turns& turns, int64_t parts, const void* x_, void* y_) {
+  constexpr int run = std::min<size_t>(4, 16 / sizeof(T));
   const T* x = static_cast<const T*>(x_);
   T* y = static_cast<T*>(y_);
-  const int64_t planes = turns.images * turns.copies * turns.channels;
-  if (parts == 1) {
-    const int64_t across = (turns.width + kTile - 1) / kTile, down = (turns.height + kTile - 1) / kTile;
-    const int64_t tiles = planes * across * down;
-    launch(turn_tiles<T>, grid_size(tiles, 1), dim3(kTile, kTileRows), turns, across, down, tiles, x, y);
-  } else {
-    const int64_t total = planes * turns.height * turns.width * parts;
+  if (parts > 1) {
+    const int64_t total = turns.images * turns.copies * turns.channels * turns.height * turns.width * parts;
     launch(turn_parts<T>, grid_size(total, kThreads), dim3(kThreads), turns, parts, total, x, y);
+  } else if (
+      turns.in_column == 1 && has_runs<T, run>(y, {turns.width}) &&
+      has_runs<T, run>(x, {turns.in_image, turns.in_channel, turns.in_row})) {
+    turn_all<T, run>(turns, x, y);
+  } else {
+    turn_all<T, 1>(turns, x, y);
   }
 }
 

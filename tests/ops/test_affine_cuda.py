@@ -18,10 +18,12 @@ MODES = list(product(INTERPOLATIONS, PADDING_MODES))
 SMOOTH = [mode for mode in MODES if mode[0] != "nearest"]
 HALF = (torch.float16, torch.bfloat16)
 FLOATS = (torch.float64, torch.float32, *HALF)
-# N, K, C, H, W, OH, OW: single pixels and lines, channels beside and over a group of four, more than a tile.
+# N, K, C, H, W, OH, OW: single pixels and lines, channels beside and over a group of four, more than a tile;
+# nearly all the shared memory that images are staged in, and images too large for it.
 SHAPES = [
     *((1, 1, 1, 1, 1, 3, 2), (2, 2, 3, 5, 4, 6, 7), (1, 2, 5, 9, 1, 4, 5), (1, 1, 4, 1, 7, 5, 3)),
     *((2, 1, 1, 13, 17, 16, 33), (1, 1, 2, 2, 2, 9, 9), (3, 2, 1, 28, 28, 28, 28)),
+    *((1, 2, 3, 64, 64, 61, 64), (1, 1, 2, 130, 140, 33, 130)),
 ]
 
 

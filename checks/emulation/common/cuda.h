@@ -45,7 +45,8 @@ struct Fiber {
 inline ucontext_t scheduler;
 inline Fiber* current;
 inline std::function<void()> kernel;
-inline double of_threads[1024];  // what a shuffle hands over
+inline double of_threads[1024];      // what a shuffle hands over
+inline std::vector<uint8_t> memory;  // of a block; its bytes are those of NaN before it begins
 
 inline void enter() {
   kernel();
@@ -62,6 +63,7 @@ inline void wait() {
 
 inline void run_block(std::vector<Fiber>& fibers, bool backwards) {
   constexpr size_t kStack = 1 << 17;
+  std::fill(memory.begin(), memory.end(), 0xff);
   for (size_t i = 0; i < fibers.size(); ++i) {
     Fiber& fiber = fibers[i];
     const unsigned n = unsigned(i);
@@ -112,19 +114,35 @@ inline unsigned grid_size(int64_t work, int64_t per_block) {
   return static_cast<unsigned>(std::clamp((work + per_block - 1) / per_block, int64_t(1), int64_t(5)));
 }
 
+template <class T>
+T* block_memory() {
+  return reinterpret_cast<T*>(emulation::memory.data());
+}
+
+constexpr int64_t kMostHeight = 3;
+
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), unsigned blocks, dim3 threads, const Arguments&... arguments) {
+void launch_with_memory(
+    void (*kernel)(Parameters...), dim3 blocks, dim3 threads, int bytes, const Arguments&... arguments) {
   static std::vector<emulation::Fiber> fibers;
+  emulation::memory.resize(bytes);
   fibers.resize(threads.x * threads.y * threads.z);
-  gridDim = dim3(blocks);
+  gridDim = blocks;
   blockDim = threads;
   emulation::kernel = [&] { kernel(arguments...); };
-  for (unsigned block = 0; block < blocks; ++block) {
-    blockIdx = dim3(block);
+  for (unsigned block = 0; block < blocks.x * blocks.y * blocks.z; ++block) {
+    blockIdx = dim3(block % blocks.x, block / blocks.x % blocks.y, block / (blocks.x * blocks.y));
     emulation::run_block(fibers, block % 2 == 1);
   }
 }
 
+template <class... Parameters, class... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, const Arguments&... arguments) {
+  launch_with_memory(kernel, blocks, threads, 0, arguments...);
+}
+
+constexpr int kMostMemory = 1 << 16;
+constexpr int64_t kManyBlocks = 2;  // few, so that a block has several pieces of work of one kind
 constexpr int kWarp = 32;
 
 template <class T>
