@@ -30,7 +30,15 @@ def call(function: type[Function], *args: Any) -> Any:
 
 
 def recorded(*args: Any) -> bool:
-    """Whether a call with these arguments is to be differentiated or transformed."""
+    """Whether a call with these arguments is to be differentiated or transformed.
+
+    Raises:
+        RuntimeError: torch.compile is tracing a torch.func transform. It would run forward without its
+            Function, and every derivative would be zero. Told so, it leaves the transform to eager mode, and
+            refuses with fullgraph.
+    """
+    if torch._C._are_functorch_transforms_active() and torch.compiler.is_compiling():
+        raise RuntimeError("torch.compile must be inside torch.func transforms of rotfast, not around them")
     needs_graph = torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args)
     return needs_graph or transformed()
 

@@ -1,5 +1,6 @@
 """The contract of every operator: values, any derivative, vmap, dtypes, layouts, sizes, compile."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -426,6 +427,27 @@ def test_compiles_as_one_graph(name: str) -> None:
     grads = torch.autograd.grad(y, tensors, direction)
     for a, e in zip(grads, torch.autograd.grad(expected, tensors, direction), strict=True):
         assert_close(a, e)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["kronecker", "dense", "linear", "conv-1to3"])
+def test_compiled_transforms_are_right_or_refused(name: str) -> None:
+    """Traced, a transform would see forward without its derivative: silent zeros."""
+    case = next(c for c in SMALL if c.name == name)
+    tensors = case.tensors()
+
+    def gradient(*arguments: Tensor) -> Tensor:
+        return torch.func.grad(lambda first: case.function(first, *arguments[1:]).square().sum())(
+            arguments[0]
+        )
+
+    expected = gradient(*tensors)
+    assert expected.abs().max() > 0
+    torch.compiler.reset()
+    assert_close(torch.compile(gradient, backend="aot_eager")(*tensors), expected)
+    torch.compiler.reset()
+    with contextlib.suppress(torch._dynamo.exc.Unsupported):
+        assert_close(torch.compile(gradient, fullgraph=True, backend="aot_eager")(*tensors), expected)
 
 
 GEOMETRY = ([1, 1], [1, 0], [1, 1], 1)
