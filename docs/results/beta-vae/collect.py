@@ -70,6 +70,7 @@ def draw(runs: Path, collected: dict[str, Any]) -> None:
     panels = {
         column: {name: figures[key]["values"] for name, figures in seeded.items()}
         for column, key in COLUMNS.items()
+        if key not in ("reconstruction", "kl")  # sizes of images differ
     }
     plots.plot_comparison(panels, FIGURES / "beta-vae-comparison.png")
 
