@@ -156,7 +156,6 @@ _SPATIAL: dict[str, Any] = {
     "schedule": "cosine",
     "candidates": 9,
     "prior": "half",
-    "temperature": (40.0, 3.0),
     "clip_norm": 200.0,  # as the posterior of the angle sharpens, single steps can undo a training
 }
 _SPATIAL_DATA: dict[str, dict[str, Any]] = {

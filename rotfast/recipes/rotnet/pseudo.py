@@ -70,6 +70,5 @@ def spread_labels(features: Tensor, labels: Tensor) -> Tensor:
     spreading = LabelSpreading(kernel=graph, alpha=_ALPHA, max_iter=_ITERATIONS).fit(points, known)
     reached = torch.from_numpy(spreading.label_distributions_.sum(axis=1) > 0)
     nearest = torch.from_numpy(pairwise_distances_argmin(points, points[: len(labels)]))
-    return torch.where(reached, torch.from_numpy(spreading.transduction_), labels.cpu()[nearest])[
-        len(labels) :
-    ]
+    spread = torch.from_numpy(spreading.transduction_)
+    return torch.where(reached, spread, labels.cpu()[nearest])[len(labels) :]
