@@ -133,12 +133,13 @@ def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-class SyntheticTasks:
-    """Draws from a synthetic problem: fresh tasks, or the study's fixed ones."""
+class _DrawnTasks:
+    """Tasks drawn one by one from a generator; those of tests from a seed of their own, `at_once` of them."""
+
+    at_once: int
 
     def __init__(self, config: MsrConfig) -> None:
         self.config = config
-        self.problem = synthetic_problem(config.problem, seed=config.seed, finite=not config.fresh)
         self.generator = _generator(config.seed)
 
     def train(self) -> Tasks:
@@ -157,10 +158,21 @@ class SyntheticTasks:
         self.generator.set_state(state["generator"])
 
     def _chunks(self, tasks: int, generator: torch.Generator) -> Iterator[Tasks]:
-        values = (self.config.k_spt + self.config.k_qry) * math.prod(self.problem.output_shape)
-        at_once = max(1, _VALUES_AT_ONCE // values)
-        for start in range(0, tasks, at_once):
-            yield self._draw(min(at_once, tasks - start), "test", generator)
+        for start in range(0, tasks, self.at_once):
+            yield self._draw(min(self.at_once, tasks - start), "test", generator)
+
+    def _draw(self, tasks: int, split: str, generator: torch.Generator) -> Tasks:
+        raise NotImplementedError
+
+
+class SyntheticTasks(_DrawnTasks):
+    """Draws from a synthetic problem: fresh tasks, or the study's fixed ones."""
+
+    def __init__(self, config: MsrConfig) -> None:
+        super().__init__(config)
+        self.problem = synthetic_problem(config.problem, seed=config.seed, finite=not config.fresh)
+        values = (config.k_spt + config.k_qry) * math.prod(self.problem.output_shape)
+        self.at_once = max(1, _VALUES_AT_ONCE // values)
 
     def _draw(self, tasks: int, split: str, generator: torch.Generator) -> Tasks:
         config = self.config
@@ -261,7 +273,7 @@ class MixedTasks:
         return (angle.unsqueeze(-1) - angles).abs().argmin(-1)
 
 
-class CharacterTasks:
+class CharacterTasks(_DrawnTasks):
     """A task is a few characters; its query images are turned, mirrored and resized, its support images not.
 
     So who solves it has learned that these changes keep the character, without an example in the task. After
@@ -270,24 +282,9 @@ class CharacterTasks:
     """
 
     def __init__(self, config: MsrConfig) -> None:
-        self.config = config
-        self.generator = _generator(config.seed)
-        self.train_images, self.test_images = (self._by_class(split) for split in ("train", "test"))
-
-    def train(self) -> Tasks:
-        return self._draw(self.train_images, self.config.tasks, self.generator)
-
-    def test(self) -> Iterator[Tasks]:
-        return self._chunks(self.config.test_tasks, _generator(TEST_SEED))
-
-    def evaluation(self, tasks: int) -> Iterator[Tasks]:
-        return self._chunks(tasks, _generator(TEST_SEED + 1))
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.generator.set_state(state["generator"])
+        super().__init__(config)
+        self.classes = {split: self._by_class(split) for split in ("train", "test")}
+        self.at_once = max(1, _IMAGES_AT_ONCE // (config.ways * (config.k_spt + config.k_qry)))
 
     def _by_class(self, split: str) -> list[Tensor]:
         """Images (N, 1, 28, 28) of every class."""
@@ -300,14 +297,8 @@ class CharacterTasks:
             raise ValueError(f"k_spt + k_qry must be at most the {fewest} images of a class, got {size}")
         return classes
 
-    def _chunks(self, tasks: int, generator: torch.Generator) -> Iterator[Tasks]:
-        images = self.config.ways * (self.config.k_spt + self.config.k_qry)
-        at_once = max(1, _IMAGES_AT_ONCE // images)
-        for start in range(0, tasks, at_once):
-            yield self._draw(self.test_images, min(at_once, tasks - start), generator)
-
-    def _draw(self, classes: list[Tensor], tasks: int, generator: torch.Generator) -> Tasks:
-        config = self.config
+    def _draw(self, tasks: int, split: str, generator: torch.Generator) -> Tasks:
+        config, classes = self.config, self.classes[split]
         size, k = config.k_spt + config.k_qry, config.k_spt
         drawn = []
         for _ in range(tasks):
