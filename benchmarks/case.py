@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from benchmarks.work import Work
 
-Call = Callable[[], Sequence[Tensor]]
+Call = Callable[[], Sequence[Tensor]]  # or of arrays that torch.from_dlpack takes
 
 ROTFAST, PLAIN = "rotfast", "plain"
 COMPILED = ("compiled plain", "compiled by hand")
-PEERS = ("kornia", "OpenCV")
+PEERS = ("kornia", "OpenCV", "higher", "jax")
 FLOORS = ("copy", "expanded copy")  # what moving the data costs: they compute nothing
 ONE_THREAD = "one thread"  # rotfast again, where the others run on two
 TOLERANCE = 1e-10
@@ -63,22 +63,26 @@ class Case:
             The largest difference of each contestant.
         """
         calls = self.calls(torch.float64, names, device)
-        expected = [tensor.detach().clone() for tensor in calls[PLAIN]()]
+        expected = [_tensor(result).clone() for result in calls[PLAIN]()]
         errors = {}
         for name, call in calls.items():
             if name in FLOORS:
                 continue
-            actual = call()
+            actual = list(map(_tensor, call()))
             assert len(actual) == len(expected), f"{self}: {name} computes another number of tensors"
             errors[name] = 0.0
             for position, (a, e) in enumerate(zip(actual, expected, strict=True)):
                 assert a.shape == e.shape, f"{self}: result {position} of {name} has shape {tuple(a.shape)}"
-                error = float((a.detach() - e).abs().max() / e.abs().max())
+                error = float((a - e).abs().max() / e.abs().max())
                 assert error <= self.tolerances.get(name, TOLERANCE), (
                     f"{self}: result {position} of {name} is off by {error:.1e}"
                 )
                 errors[name] = max(errors[name], error)
         return errors
+
+
+def _tensor(result: Tensor) -> Tensor:
+    return result.detach() if isinstance(result, Tensor) else torch.from_dlpack(result)
 
 
 def parametrize(cases: Iterable[Case]) -> pytest.MarkDecorator:

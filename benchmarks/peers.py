@@ -1,7 +1,8 @@
-"""Rotation by other libraries. One that is not installed is left out; the ``peers`` extra brings them."""
+"""Other libraries. One that is not installed is left out; the ``peers`` extra brings them."""
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor
 
 from benchmarks.case import PEERS
 
-_MODULES = dict(zip(PEERS, ("kornia", "cv2"), strict=True))
-KORNIA, OPENCV = PEERS
+_MODULES = dict(zip(PEERS, ("kornia", "cv2", "higher", "jax"), strict=True))
+KORNIA, OPENCV, HIGHER, JAX = PEERS
 
 
 def installed(*names: str) -> tuple[str, ...]:
@@ -20,7 +21,8 @@ def installed(*names: str) -> tuple[str, ...]:
 
 def versions() -> str:
     """What the ledger says about them."""
-    return ", ".join(f"{name} {import_module(_MODULES[name]).__version__}" for name in installed(*PEERS))
+    packages = packages_distributions()
+    return ", ".join(f"{name} {version(packages[_MODULES[name]][0])}" for name in installed(*PEERS))
 
 
 def kornia_rotate(x: Tensor, angle: Tensor) -> Tensor:

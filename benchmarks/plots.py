@@ -15,7 +15,7 @@ from benchmarks.ledger import Comparison
 _COLOURS = {
     ROTFAST: "#0072B2",
     **dict(zip(COMPILED, ("#CC79A7", "#E5BCD3"), strict=True)),
-    **dict(zip(PEERS, ("#E69F00", "#F0E442"), strict=True)),
+    **dict(zip(PEERS, ("#E69F00", "#F0E442", "#E69F00", "#F0E442"), strict=True)),
     ONE_THREAD: "#7FB8D8",
 }
 _BY_HAND = ("#009E73", "#66C5AB", "#B2E2D5")

@@ -107,7 +107,7 @@ def share_conv2d_work(shape: tuple[int, int, int, int], inner: bool) -> Work:
 
 def meta_step_work(problem: test_meta_step.Problem) -> Work:
     """Operations of a loop over tasks on plain layers; every gradient is as large as what it belongs to."""
-    loop = test_meta_step.build(problem, torch.float32)[PLAIN]
+    loop = test_meta_step.build(problem, (), torch.float32)[PLAIN]
     gradients = loop()
     episode = problem.episode(torch.float32)
     return Work(moved([*episode, *gradients, *gradients]), counted(loop))
@@ -115,7 +115,7 @@ def meta_step_work(problem: test_meta_step.Problem) -> Work:
 
 def build_captured(problem: test_meta_step.Problem, dtype: torch.dtype) -> dict[str, Call]:
     """The step of rotfast replayed from a CUDA graph, against vmap call by call, and replayed as well."""
-    calls = test_meta_step.build(problem, dtype)
+    calls = test_meta_step.build(problem, (), dtype)
     return {ROTFAST: captured(calls[ROTFAST]), PLAIN: calls["vmap"], CAPTURED: captured(calls["vmap"])}
 
 
