@@ -1,19 +1,19 @@
-"""MetaLearner: gradient-based meta-learning of any nn.Module, tasks batched by vmap."""
+"""MetaLearner: gradient-based meta-learning of any nn.Module, all tasks at once."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from functools import partial
+from operator import itemgetter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_structure, tree_unflatten
 
+from rotfast.meta.batching import Batching, Parameters, Tensors, choose
 from rotfast.meta.chunks import recompute
 from rotfast.meta.inner import INNER_OPTIMIZERS
 from rotfast.meta.rates import InnerRates
 from rotfast.nn import adapted_parameters
-
-Tensors: TypeAlias = Tensor | tuple[Tensor, ...]
-Parameters: TypeAlias = dict[str, Tensor]
 
 _NORMS_WITH_BUFFERS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
@@ -137,32 +137,41 @@ class MetaLearner(nn.Module):
                 or net has batch normalisation that would update running statistics.
             TypeError: if an argument is neither a tensor nor a tuple of tensors.
         """
-
-        def query_loss(x_spt: Tensors, y_spt: Tensors, x_qry: Tensors, y_qry: Tensors) -> Tensor:
-            return self._loss(self._adapt(x_spt, y_spt), x_qry, y_qry)
-
-        losses: Tensor = self._map_tasks(query_loss, x_spt=x_spt, y_spt=y_spt, x_qry=x_qry, y_qry=y_qry)
+        losses: Tensor = self._run(self._losses, x_spt=x_spt, y_spt=y_spt, x_qry=x_qry, y_qry=y_qry)
         return losses
 
     def query(self, x_spt: Tensors, y_spt: Tensors, x_qry: Tensors, y_qry: Tensors) -> tuple[Tensor, Any]:
         """Return the query loss of each task, (T,), and the query outputs, (T, N_qry, ...), in one pass."""
 
-        def query(x_spt: Tensors, y_spt: Tensors, x_qry: Tensors, y_qry: Tensors) -> tuple[Tensor, Any]:
-            output = self._output(self._adapt(x_spt, y_spt), x_qry)
-            return _scalar(self.loss_fn(output, y_qry)), output
+        def episode(
+            batching: Batching, x_spt: Tensors, y_spt: Tensors, x_qry: Tensors, y_qry: Tensors
+        ) -> tuple[Tensor, Any]:
+            output = batching.output(self._adapt(batching, x_spt, y_spt), x_qry)
+            return batching.loss(output, y_qry), output
 
-        result: tuple[Tensor, Any] = self._map_tasks(
-            query, x_spt=x_spt, y_spt=y_spt, x_qry=x_qry, y_qry=y_qry
-        )
+        result: tuple[Tensor, Any] = self._run(episode, x_spt=x_spt, y_spt=y_spt, x_qry=x_qry, y_qry=y_qry)
         return result
+
+    def backward(self, x_spt: Tensors, y_spt: Tensors, x_qry: Tensors, y_qry: Tensors) -> Tensor:
+        """Add the gradients of the summed query losses to ``.grad``; return the losses, (T,), without graph.
+
+        The same as ``learner(…).sum().backward()``, but each chunk of tasks goes backward before the next one
+        begins: with task_chunk memory does not grow with T, and nothing is computed twice.
+        """
+        losses = []
+        for chunk in self._chunks(_inputs(x_spt=x_spt, y_spt=y_spt, x_qry=x_qry, y_qry=y_qry)):
+            part = self._run_at_once(self._losses, chunk)
+            part.sum().backward()
+            losses.append(part.detach())
+        return torch.cat(losses)
 
     def predict(self, x_spt: Tensors, y_spt: Tensors, x_qry: Tensors) -> Any:
         """Adapt to the support sets and return the outputs on the query inputs, (T, N_qry, ...)."""
 
-        def predict(x_spt: Tensors, y_spt: Tensors, x_qry: Tensors) -> Any:
-            return self._output(self._adapt(x_spt, y_spt), x_qry)
+        def episode(batching: Batching, x_spt: Tensors, y_spt: Tensors, x_qry: Tensors) -> Any:
+            return batching.output(self._adapt(batching, x_spt, y_spt), x_qry)
 
-        return self._map_tasks(predict, x_spt=x_spt, y_spt=y_spt, x_qry=x_qry)
+        return self._run(episode, x_spt=x_spt, y_spt=y_spt, x_qry=x_qry)
 
     def adapt(self, x_spt: Tensors, y_spt: Tensors) -> Parameters:
         """Adapt to the support sets and return the adapted parameters, {name: (T, *shape)}.
@@ -170,7 +179,7 @@ class MetaLearner(nn.Module):
         They are differentiable with respect to the initial parameters, the symmetry parameters and the
         rates, unless called under torch.no_grad().
         """
-        adapted: Parameters = self._map_tasks(self._adapt, x_spt=x_spt, y_spt=y_spt)
+        adapted: Parameters = self._run(self._adapt, x_spt=x_spt, y_spt=y_spt)
         return adapted
 
     def extra_repr(self) -> str:
@@ -180,54 +189,60 @@ class MetaLearner(nn.Module):
             f"first_order={self.first_order}, task_chunk={self.task_chunk}"
         )
 
-    def _output(self, parameters: Parameters, x: Tensors) -> Any:
-        return torch.func.functional_call(self.net, parameters, x)
+    def _losses(
+        self, batching: Batching, x_spt: Tensors, y_spt: Tensors, x_qry: Tensors, y_qry: Tensors
+    ) -> Tensor:
+        return batching.loss(batching.output(self._adapt(batching, x_spt, y_spt), x_qry), y_qry)
 
-    def _loss(self, parameters: Parameters, x: Tensors, y: Tensors) -> Tensor:
-        return _scalar(self.loss_fn(self._output(parameters, x), y))
-
-    def _adapt(self, x_spt: Tensors, y_spt: Tensors) -> Parameters:
-        """Inner loop of one task.
-
-        The initial parameters carry no task dimension, so vmap runs the first support pass as one batch.
-        """
-        parameters: Parameters = {name: self.net.get_parameter(name) for name in self.inner_lrs}
+    def _adapt(self, batching: Batching, x_spt: Tensors, y_spt: Tensors) -> Parameters:
+        """The inner loop."""
+        initial = {name: self.net.get_parameter(name) for name in self.inner_lrs}
+        parameters = batching.initial(initial, x_spt)
         rates = dict(self.inner_lrs.items())
         optimizer = INNER_OPTIMIZERS[self.inner_optimizer]()
-        gradient_fn = torch.func.grad(self._loss)
         for _ in range(self.inner_steps):
-            # Inside func.grad the graph of the inner gradient is kept all the same: no_grad only hides it
-            # from the outer loop.
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.first_order):
-                gradients = gradient_fn(parameters, x_spt, y_spt)
+            gradients = batching.gradients(parameters, x_spt, y_spt, self.first_order)
             directions = optimizer.directions(gradients)
             parameters = {name: value - rates[name] * directions[name] for name, value in parameters.items()}
         return parameters
 
-    def _map_tasks(self, task_fn: Callable[..., Any], **arguments: Tensors) -> Any:
-        """Call task_fn for every task and stack the tensors it returns, nested or not, along a new dim 0."""
-        num_tasks = _count_tasks(arguments)
-        _check_running_statistics(self.net)
-        batched = torch.func.vmap(task_fn, randomness="different")
-        inputs = tuple(arguments.values())
-        if self.task_chunk is None or num_tasks <= self.task_chunk:
-            return batched(*inputs)
+    def _run(self, episode: Callable[..., Any], **arguments: Tensors) -> Any:
+        """Run the episode for every task; the tensors it returns, nested or not, have the tasks in front."""
+        inputs = _inputs(**arguments)
+        chunks = self._chunks(inputs)
+        if len(chunks) == 1:
+            return self._run_at_once(episode, inputs)
 
-        leaves, structure = tree_flatten(inputs)
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        structure = tree_structure(inputs)
         result_structure = None
 
         def run(*leaves: Tensor) -> list[Tensor]:
             nonlocal result_structure
-            results, result_structure = tree_flatten(batched(*tree_unflatten(leaves, structure)))
+            results, result_structure = tree_flatten(
+                self._run_at_once(episode, tree_unflatten(leaves, structure))
+            )
             return results
 
-        chunks = []
-        for first in range(0, num_tasks, self.task_chunk):
-            chunk = [leaf[first : first + self.task_chunk] for leaf in leaves]
-            chunks.append(recompute(run, chunk, parameters) if torch.is_grad_enabled() else run(*chunk))
+        parts = []
+        for chunk in chunks:
+            leaves = tree_leaves(chunk)
+            parts.append(recompute(run, leaves, parameters) if torch.is_grad_enabled() else run(*leaves))
         assert result_structure is not None
-        return tree_unflatten([torch.cat(parts) for parts in zip(*chunks, strict=True)], result_structure)
+        return tree_unflatten([torch.cat(each) for each in zip(*parts, strict=True)], result_structure)
+
+    def _run_at_once(self, episode: Callable[..., Any], inputs: tuple[Tensors, ...]) -> Any:
+        _check_running_statistics(self.net)
+        batching = choose(self.net, self.loss_fn, inputs)
+        return batching.run(partial(episode, batching), *inputs)
+
+    def _chunks(self, inputs: tuple[Tensors, ...]) -> list[tuple[Tensors, ...]]:
+        """The inputs of task_chunk tasks at a time."""
+        tasks = tree_leaves(inputs)[0].shape[0]
+        if self.task_chunk is None or tasks <= self.task_chunk:
+            return [inputs]
+        size = self.task_chunk
+        return [tree_map(itemgetter(slice(i, i + size)), inputs) for i in range(0, tasks, size)]
 
 
 def _check_count(name: str, value: int, least: int) -> None:
@@ -237,7 +252,8 @@ def _check_count(name: str, value: int, least: int) -> None:
         raise ValueError(f"{name}: expected at least {least}; got {value}")
 
 
-def _count_tasks(arguments: dict[str, Tensors]) -> int:
+def _inputs(**arguments: Tensors) -> tuple[Tensors, ...]:
+    """The arguments in order, once their numbers of tasks agree."""
     counts = {}
     for name, argument in arguments.items():
         tensors = argument if isinstance(argument, tuple) else (argument,)
@@ -258,17 +274,7 @@ def _count_tasks(arguments: dict[str, Tensors]) -> int:
         raise ValueError(
             f"number of tasks: expected the same first dimension, at least 1, in all arguments; got {got}"
         )
-    return num_tasks
-
-
-def _scalar(loss: Tensor) -> Tensor:
-    if not isinstance(loss, Tensor):
-        raise TypeError(f"loss_fn: expected it to return a scalar tensor; got {type(loss).__name__}")
-    if loss.ndim != 0:
-        raise ValueError(
-            f"loss_fn: expected it to return a scalar for one task; got shape {tuple(loss.shape)}"
-        )
-    return loss
+    return tuple(arguments.values())
 
 
 def _check_running_statistics(net: nn.Module) -> None:

@@ -1,6 +1,6 @@
 """Classifiers of rotated images: one shared circuit, or one circuit per angle before a common head."""
 
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,8 @@ class SingleCircuit(ShareCircuit):
         >>> SingleCircuit()(torch.rand(2, 1, 28, 28)).shape
         torch.Size([2, 10])
     """
+
+    batch_ndim: ClassVar[int] = 4
 
     def __init__(
         self, num_classes: int = 10, latent_size: int = 3, channels: int = 32, image_size: int = 28
@@ -109,6 +111,11 @@ class DedicatedCircuits(nn.Module):
         )
         self.align_layer = ShareLinearFull(features * num_circuits, num_classes, latent_size=latent_size)
 
+    @property
+    def batch_ndim(self) -> int | None:
+        """Dimensions of a batch of images; None when routed, for then images alone do not do."""
+        return None if self.routed else 4
+
     def forward(self, x: Tensor, circuit: Tensor | None = None) -> Tensor:
         """Classify the images x, by the given circuits if the model is routed."""
         if self.routed != (circuit is not None):
@@ -138,8 +145,8 @@ class DedicatedCircuits(nn.Module):
             y: Tensor = head(torch.cat([each(x) for each in self.circuits], dim=-1))
             return y
         convolutions = [cast(ShareConv2d, each[0]) for each in self._sequences()]
-        kernels = torch.cat([conv.get_weight() for conv in convolutions])
-        biases = torch.cat([cast(Tensor, conv.bias) for conv in convolutions])
+        kernels = torch.cat([conv.get_weight() for conv in convolutions], dim=-4)
+        biases = torch.cat([cast(Tensor, conv.bias) for conv in convolutions], dim=-1)
         return functional.conv_relu_linear(x, kernels, biases, head.get_weight(), head.bias)
 
     def _sequences(self) -> list[nn.Sequential]:

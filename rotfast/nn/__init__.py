@@ -11,6 +11,7 @@ from rotfast.nn.share_circuit import ShareCircuit, hooked
 from rotfast.nn.share_conv import ShareConv2d, ShareConv2dFull
 from rotfast.nn.share_linear import ShareLinear, ShareLinearFull
 from rotfast.nn.symmetry import adapted_parameters, symmetry_parameters
+from rotfast.nn.tasks import call_with_tasks, takes_tasks
 
 __all__ = [
     "Identity1x1Conv",
@@ -22,7 +23,9 @@ __all__ = [
     "ShareLinear",
     "ShareLinearFull",
     "adapted_parameters",
+    "call_with_tasks",
     "hooked",
     "symmetry_parameters",
+    "takes_tasks",
     "weight_norm",
 ]

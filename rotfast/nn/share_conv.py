@@ -55,6 +55,7 @@ class ShareConv2d(nn.Conv2d):
     """
 
     symmetry_parameter_names: ClassVar[tuple[str, ...]] = ("A_warp", "B_warp", "C_warp", "temp_warp")
+    batch_ndim: ClassVar[int] = 4
     temp_warp: nn.Parameter | None
 
     @overload
@@ -153,9 +154,8 @@ class ShareConv2d(nn.Conv2d):
 
     def get_weight(self) -> Tensor:
         """The generated kernel, (O, C/groups, kh, kw)."""
-        return functional.expand_kronecker(self.weight.flatten(-2), *self.get_warps()).reshape(
-            self.weight.shape
-        )
+        W = functional.expand_kronecker(self.weight.flatten(-2), *self.get_warps())
+        return W.reshape(*W.shape[:-1], *self.kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve the images x with the generated kernel."""
@@ -212,6 +212,7 @@ class ShareConv2dFull(nn.Module):
     """
 
     symmetry_parameter_names: ClassVar[tuple[str, ...]] = ("warp",)
+    batch_ndim: ClassVar[int] = 4
     bias: nn.Parameter | None
 
     def __init__(
@@ -270,7 +271,8 @@ class ShareConv2dFull(nn.Module):
 
     def get_weight(self) -> Tensor:
         """The generated kernel, (O, C/groups, kh, kw)."""
-        return functional.expand_dense(self.warp, self.latent_params).reshape(self.weight_shape)
+        W = functional.expand_dense(self.warp, self.latent_params)
+        return W.reshape(*W.shape[:-1], *self.weight_shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve the images x with the generated kernel."""

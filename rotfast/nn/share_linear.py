@@ -98,6 +98,7 @@ class ShareLinearFull(nn.Module):
     """
 
     symmetry_parameter_names: ClassVar[tuple[str, ...]] = ("warp",)
+    batch_ndim: ClassVar[int] = 0
     bias: nn.Parameter | None
 
     def __init__(
@@ -133,7 +134,7 @@ class ShareLinearFull(nn.Module):
     def get_weight(self) -> Tensor:
         """The generated weight, (out, in)."""
         W = functional.expand_dense(self.warp, self.latent_params)
-        return W.reshape(self.out_features, self.in_features)
+        return W.reshape(*W.shape[:-1], self.out_features, self.in_features)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the generated weight to the last dimension of x."""

@@ -97,6 +97,11 @@ def match_tasks(tensor: Tensor, like: Tensor) -> Tensor:
     return tensor
 
 
+def all_the_same(tensor: Tensor, rank: int) -> bool:
+    """Whether the task dimension of this tensor only repeats one, as after ``expand``."""
+    return tensor.dim() > rank and tensor.shape[0] > 1 and tensor.stride(0) == 0
+
+
 def in_float32(tensor: Tensor) -> bool:
     """Whether kernels store this dtype but compute in float32."""
     return tensor.dtype in (torch.float16, torch.bfloat16)

@@ -11,7 +11,15 @@ from torch import Tensor
 
 from rotfast import backend, reference
 from rotfast.ops import triton
-from rotfast.ops.autograd import Operator, batch_as_tasks, call, in_float32, match_tasks, transformed
+from rotfast.ops.autograd import (
+    Operator,
+    all_the_same,
+    batch_as_tasks,
+    call,
+    in_float32,
+    match_tasks,
+    transformed,
+)
 from rotfast.reference.precision import autocast_is_on, own_dtype
 
 # Beyond this latent size transposing rows costs more than it saves over a library product (one core).
@@ -45,6 +53,8 @@ class ExpandDense(Operator):
 
     @staticmethod
     def forward(U: Tensor, v: Tensor) -> Tensor:
+        if U.dim() == 2 and all_the_same(v, 1):
+            return torch.ops.rotfast.expand_dense(U, v[0]).expand(v.shape[0], -1)
         return torch.ops.rotfast.expand_dense(U, v)
 
     @staticmethod

@@ -278,7 +278,7 @@ def why_not_direct(x: Tensor, W_dtype: torch.dtype, W_shape: Sequence[int]) -> s
 def _is_small(x: Tensor, W: Tensor) -> bool:
     if torch.compiler.is_compiling():  # no overhead to save, and the choice would bind the number of images
         return False
-    return x.shape[-4] * x.shape[-2] * x.shape[-1] * W.shape[-4] <= _SMALL
+    return x.numel() // x.shape[-3] * W.shape[-4] <= _SMALL
 
 
 def library_conv2d(x: Tensor, W: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
