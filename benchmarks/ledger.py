@@ -53,6 +53,25 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Profile:
+    """Time of a call, and what it takes of memory, in a process of its own.
+
+    Attributes:
+        size: how many images, tasks or steps there are.
+        shape: the same in words, with what else was chosen.
+        way: who computes it, or how.
+        peak: bytes of the resident set above those before the call; None where nobody asks.
+    """
+
+    suite: str
+    size: int
+    shape: str
+    way: str
+    seconds: Spread
+    peak: int | None = None
+
+
+@dataclass(frozen=True)
 class Stage:
     """What became of a stage of a run on a GPU.
 
@@ -70,11 +89,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Ledger:
-    """All comparisons of one run on one machine, and on a GPU the stages that it went through."""
+    """What one run on one machine measured, and on a GPU the stages that it went through."""
 
     machine: Mapping[str, str | int | float]
     comparisons: Sequence[Comparison] = ()
     stages: Mapping[str, Stage] = field(default_factory=dict)
+    profiles: Sequence[Profile] = ()
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +116,10 @@ class Ledger:
             for row in content["comparisons"]
         ]
         stages = {name: Stage(**stage) for name, stage in content.get("stages", {}).items()}
-        return cls(content["machine"], comparisons, stages)
+        profiles = [
+            Profile(**{**row, "seconds": Spread(**row["seconds"])}) for row in content.get("profiles", ())
+        ]
+        return cls(content["machine"], comparisons, stages, profiles)
 
 
 def this_machine(clock: str, allocator: str) -> dict[str, str | int]:

@@ -1,4 +1,4 @@
-"""Bars: how many times as fast as plain each contestant is."""
+"""Bars: how many times as fast as plain each contestant is. Curves: time and memory by size."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator
 
 from benchmarks.case import COMPILED, FLOORS, ONE_THREAD, PEERS, PLAIN, ROTFAST
-from benchmarks.ledger import Comparison
+from benchmarks.ledger import Comparison, Profile
 
 # Okabe and Ito's palette, distinguishable with every common colour vision deficiency.
 _COLOURS = {
@@ -19,6 +19,7 @@ _COLOURS = {
     ONE_THREAD: "#7FB8D8",
 }
 _BY_HAND = ("#009E73", "#66C5AB", "#B2E2D5")
+_WAYS = ("#0072B2", "#E69F00", "#009E73")
 _LOST = "#D55E00"
 _FLOOR_LINES = dict(zip(FLOORS, ("solid", "dotted"), strict=True))
 _WIDTH, _BAR = 7.5, 0.15  # inches
@@ -62,6 +63,33 @@ def speeds(suite: str, comparisons: Sequence[Comparison]) -> Figure:
     handles = [Patch(color=colours[name], label=name) for name in bars]
     handles += [Line2D([], [], color="black", linestyle=_FLOOR_LINES[name], label=name) for name in floors]
     figure.legend(handles=handles, loc="outside upper center", ncols=5, fontsize=_SMALL, frameon=False)
+    return figure
+
+
+def curves(suite: str, profiles: Sequence[Profile]) -> Figure:
+    """Time and peak memory by size, one line for each way; dotted what grows as the size does."""
+    figure = Figure(figsize=(_WIDTH, _WIDTH / 2), dpi=120, layout="constrained")
+    times, peaks = figure.subplots(1, 2)
+    largest = max(profiles, key=lambda profile: profile.size)
+    sizes = sorted({profile.size for profile in profiles})
+    seconds = [1e3 * largest.seconds.median * size / largest.size for size in sizes]
+    times.plot(sizes, seconds, color="black", linestyle="dotted", linewidth=0.8, label="in proportion")
+    for way, colour in zip(dict.fromkeys(profile.way for profile in profiles), _WAYS, strict=False):
+        found = [profile for profile in profiles if profile.way == way]
+        sizes = [profile.size for profile in found]
+        times.plot(sizes, [1e3 * profile.seconds.median for profile in found], "o-", color=colour, label=way)
+        peaks.plot(sizes, [(profile.peak or 0) / 1e6 for profile in found], "o-", color=colour)
+    for axes, what in ((times, "milliseconds"), (peaks, "peak memory, MB")):
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.set_ylabel(what, fontsize=_SMALL + 1)
+        axes.tick_params(labelsize=_SMALL)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.2)
+    figure.supxlabel(suite, fontsize=_SMALL + 1)
+    figure.legend(loc="outside upper center", ncols=5, fontsize=_SMALL, frameon=False)
     return figure
 
 

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.case import COMPILED, FLOORS, ONE_THREAD, PEERS, PLAIN, ROTFAST, TOLERANCE, Case
 from benchmarks.interleaved import Ratio
-from benchmarks.ledger import RESULTS, Comparison, Ledger
+from benchmarks.ledger import RESULTS, Comparison, Ledger, Profile
 from benchmarks.work import Work
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -17,14 +18,15 @@ FLOOR = ("bytes, at least", "operations, at least")
 COPY_BANDWIDTH = "copy bandwidth"
 OTHERS = (*COMPILED, *PEERS, ONE_THREAD, *FLOORS)  # each a column of its own in a second table
 
+Measured = TypeVar("Measured", Comparison, Profile)
 Table = list[tuple[str, ...]]  # the first row holds the headings
 
 
-def by_suite(comparisons: Iterable[Comparison]) -> dict[str, list[Comparison]]:
-    """Comparisons grouped into the tables they belong to, in order."""
-    suites: dict[str, list[Comparison]] = {}
-    for comparison in comparisons:
-        suites.setdefault(comparison.suite, []).append(comparison)
+def by_suite(rows: Iterable[Measured]) -> dict[str, list[Measured]]:
+    """Rows grouped into the tables they belong to, in order."""
+    suites: dict[str, list[Measured]] = {}
+    for row in rows:
+        suites.setdefault(row.suite, []).append(row)
     return suites
 
 
@@ -133,6 +135,39 @@ def differences(comparisons: Sequence[Comparison]) -> list[str]:
     return [f"Largest difference from plain in float64, relative to the largest value: {', '.join(found)}."]
 
 
+def profile_table(profiles: Sequence[Profile]) -> Table:
+    """A line for each shape, a column for each way; in brackets what multiple it is of the first way's."""
+    ways = list(dict.fromkeys(profile.way for profile in profiles))
+    shapes: dict[str, dict[str, Profile]] = {}
+    for profile in profiles:
+        shapes.setdefault(profile.shape, {})[profile.way] = profile
+    rows = ((shape, *(spent(found[way], found[ways[0]]) for way in ways)) for shape, found in shapes.items())
+    return [("shape", *ways), *rows]
+
+
+def spent(profile: Profile, first: Profile) -> str:
+    """Time and memory of one way.
+
+    Example:
+        >>> from benchmarks.interleaved import spread
+        >>> mine = Profile("", 1, "", "mine", spread([0.5]), 2_000_000)
+        >>> yours = Profile("", 1, "", "yours", spread([0.6]), 3_000_000)
+        >>> spent(mine, mine), spent(yours, mine)
+        ('500 ms, 2 MB', '600 ms (1.20), 3 MB (1.50)')
+    """
+
+    def beside(text: str, own: float, other: float | None) -> str:
+        return f"{text} ({own / other:.2f})" if other and profile is not first else text
+
+    own, other = profile.seconds.median, first.seconds.median
+    time = beside(duration(own), own, other)
+    return (
+        time
+        if profile.peak is None
+        else f"{time}, {beside(amount(profile.peak, 'B'), profile.peak, first.peak)}"
+    )
+
+
 def text_table(table: Table) -> list[str]:
     """For the terminal, one line a row."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -188,7 +223,17 @@ def section(name: str, ledger: Ledger) -> list[str]:
         for table in tables(comparisons, None if bandwidth is None else float(bandwidth)):
             lines += ["", *markdown_table(table)]
         lines += ["", f"![Speed against plain: {suite}]({figure(name, suite).relative_to(PAGE.parent)})"]
+    for suite, profiles in by_suite(ledger.profiles).items():
+        lines += ["", f"#### {suite}", "", *markdown_table(profile_table(profiles))]
+        if by_size(profiles):
+            path = figure(name, suite).relative_to(PAGE.parent)
+            lines += ["", f"![Time and peak memory: {suite}]({path})"]
     return [*lines, ""]
+
+
+def by_size(profiles: Iterable[Profile]) -> bool:
+    """Whether there is a curve to draw."""
+    return len({profile.size for profile in profiles}) > 1
 
 
 def fact(key: str, value: str | int | float) -> str:
@@ -236,7 +281,7 @@ def render(page: str, ledgers: dict[str, Ledger], gpu_cases: Iterable[Case] = ()
 
 if __name__ == "__main__":
     from benchmarks.gpu.cases import rows
-    from benchmarks.plots import speeds  # here, for the benchmarks themselves need no matplotlib
+    from benchmarks.plots import curves, speeds  # here, for the benchmarks themselves need no matplotlib
 
     machines = {path.stem: Ledger.read(path) for path in sorted(RESULTS.glob("*.json"))}
     PAGE.write_text(render(PAGE.read_text(), machines, [row.case for row in rows()]))
@@ -246,3 +291,6 @@ if __name__ == "__main__":
     for machine, ledger in machines.items():
         for suite, comparisons in by_suite(ledger.comparisons).items():
             speeds(suite, comparisons).savefig(figure(machine, suite))
+        for suite, profiles in by_suite(ledger.profiles).items():
+            if by_size(profiles):
+                curves(suite, profiles).savefig(figure(machine, suite))
