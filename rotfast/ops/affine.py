@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import Operator, call, recorded
+from rotfast.ops.autograd import Operator, call, needed, recorded
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 PADDING_MODES = ("constant", "border", "reflection")
@@ -85,7 +85,7 @@ class Affine(Operator):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, matrix, fill = ctx.saved_tensors
-        needs_x, needs_matrix, *_ = ctx.needs_input_grad
+        needs_x, needs_matrix, *_ = needed(ctx)
         return (
             image_grad(g, matrix, ctx.how, x.shape[-2:]) if needs_x else None,
             matrix_grad(g, x, matrix, fill, ctx.how) if needs_matrix else None,
@@ -129,7 +129,7 @@ class AffineImageGrad(Operator):
     @staticmethod
     def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, ...]:
         g, matrix = ctx.saved_tensors
-        needs_g, needs_matrix, *_ = ctx.needs_input_grad
+        needs_g, needs_matrix, *_ = needed(ctx)
         return (
             resampled(direction, matrix, None, ctx.how) if needs_g else None,
             matrix_grad(g, direction, matrix, None, ctx.how) if needs_matrix else None,
@@ -166,7 +166,7 @@ class AffineMatrixGrad(Operator):
     @staticmethod
     def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, ...]:
         g, x, matrix, fill = ctx.saved_tensors
-        needs_g, needs_x, needs_matrix, *_ = ctx.needs_input_grad
+        needs_g, needs_x, needs_matrix, *_ = needed(ctx)
         terms = []
         for axis, speed in enumerate(reference.positions(direction, ctx.how.size)):
             how = ctx.how.differentiated(axis)

@@ -29,6 +29,26 @@ def call(function: type[Function], *args: Any) -> Any:
     return function.forward(*args)
 
 
+def needed(ctx: Any) -> tuple[bool, ...]:
+    """Which arguments of forward get a gradient in this backward pass.
+
+    ctx.needs_input_grad says which could. The inner gradient of a meta step asks for those of a few
+    parameters only, and the rest can cost as much as the whole.
+    """
+    could: tuple[bool, ...] = ctx.needs_input_grad
+    if torch.compiler.is_compiling():
+        return could
+    nodes = iter([node for node, _ in ctx.next_functions if node is not None])
+    return tuple(each and _will_run(next(nodes)) for each in could)
+
+
+def _will_run(node: Any) -> bool:
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # a leaf that torch.autograd.grad asks for
+        return True
+
+
 def recorded(*args: Any) -> bool:
     """Whether a call with these arguments is to be differentiated or transformed.
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import Operator, batch_as_tasks, call, match_tasks
+from rotfast.ops.autograd import Operator, batch_as_tasks, call, match_tasks, needed
 from rotfast.ops.share_conv2d import (
     ConvInputGrad,
     ConvWeightGrad,
@@ -108,7 +108,7 @@ class ConvReluLinear(Operator):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, kernel, kernel_bias, weight = ctx.saved_tensors
-        needs_x, needs_kernel, needs_kernel_bias, needs_weight, needs_bias, _ = ctx.needs_input_grad
+        needs_x, needs_kernel, needs_kernel_bias, needs_weight, needs_bias, _ = needed(ctx)
         g_bias: Tensor | None = None
         if needs_bias:
             g_bias = g.sum(-2)
@@ -168,7 +168,7 @@ class ConvReluLinearGrad(Operator):
     def backward(ctx: Any, d_kernel: Tensor, d_bias: Tensor, d_weight: Tensor) -> tuple[Tensor | None, ...]:
         """Of ⟨g, d⟩, d being the change of the result when kernel, kernel_bias and weight move by the d_*."""
         g, x, kernel, kernel_bias, weight = ctx.saved_tensors
-        needs_g, needs_x, needs_kernel, needs_kernel_bias, needs_weight = ctx.needs_input_grad[:5]
+        needs_g, needs_x, needs_kernel, needs_kernel_bias, needs_weight = needed(ctx)[:5]
         geometry, x_tasks = ctx.geometry, x.dim() > 4
         d_kernel_bias = None if kernel_bias is None else d_bias
         images = share_images(x, kernel, kernel_bias)

@@ -18,6 +18,7 @@ from rotfast.ops.autograd import (
     call,
     in_float32,
     match_tasks,
+    needed,
     transformed,
 )
 from rotfast.reference.precision import autocast_is_on, own_dtype
@@ -64,7 +65,7 @@ class ExpandDense(Operator):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
         U, v = ctx.saved_tensors
-        needs_U, needs_v = ctx.needs_input_grad
+        needs_U, needs_v = needed(ctx)
         return (
             sharing_grad(g, v, like=U) if needs_U else None,
             latent_grad(U, g, like=v) if needs_v else None,
@@ -89,7 +90,7 @@ class LatentGrad(Operator):
     @staticmethod
     def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         U, g = ctx.saved_tensors
-        needs_U, needs_g, _ = ctx.needs_input_grad
+        needs_U, needs_g, _ = needed(ctx)
         return (
             sharing_grad(g, direction, like=U) if needs_U else None,
             match_tasks(call(ExpandDense, U, direction), g) if needs_g else None,
@@ -120,7 +121,7 @@ class SharingGrad(Operator):
     @staticmethod
     def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         g, v = ctx.saved_tensors
-        needs_g, needs_v, _ = ctx.needs_input_grad
+        needs_g, needs_v, _ = needed(ctx)
         return (
             match_tasks(call(ExpandDense, direction, v), g) if needs_g else None,
             latent_grad(direction, g, like=v) if needs_v else None,

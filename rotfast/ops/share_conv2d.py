@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from rotfast import backend, reference
 from rotfast.ops import triton
-from rotfast.ops.autograd import Operator, batch_as_tasks, call, in_float32, match_tasks
+from rotfast.ops.autograd import Operator, batch_as_tasks, call, in_float32, match_tasks, needed
 from rotfast.ops.expand_dense import expand_dense
 from rotfast.ops.expand_kronecker import (
     ExpandKronecker,
@@ -100,7 +100,7 @@ class DirectConv2d(Operator):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, W = ctx.saved_tensors
-        needs_x, needs_W, needs_bias, _ = ctx.needs_input_grad
+        needs_x, needs_W, needs_bias, _ = needed(ctx)
         return (
             call(ConvInputGrad, g, W, x.dim() > 4, ctx.geometry) if needs_x else None,
             call(ConvWeightGrad, x, g, W.dim() > 4, ctx.geometry) if needs_W else None,
@@ -135,7 +135,7 @@ class ConvInputGrad(Operator):
     @staticmethod
     def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, ...]:
         g, W = ctx.saved_tensors
-        needs_g, needs_W = ctx.needs_input_grad[:2]
+        needs_g, needs_W = needed(ctx)[:2]
         return (
             match_tasks(call(DirectConv2d, direction, W, None, ctx.geometry), g) if needs_g else None,
             call(ConvWeightGrad, direction, g, W.dim() > 4, ctx.geometry) if needs_W else None,
@@ -171,7 +171,7 @@ class ConvWeightGrad(Operator):
     @staticmethod
     def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, ...]:
         x, g = ctx.saved_tensors
-        needs_x, needs_g = ctx.needs_input_grad[:2]
+        needs_x, needs_g = needed(ctx)[:2]
         return (
             call(ConvInputGrad, g, direction, x.dim() > 4, ctx.geometry) if needs_x else None,
             match_tasks(call(DirectConv2d, x, direction, None, ctx.geometry), g) if needs_g else None,
@@ -209,7 +209,7 @@ class ShareConv2d(Operator):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, A, B, C = ctx.saved_tensors
-        needs_x, *needs_factors, needs_bias, _ = ctx.needs_input_grad
+        needs_x, *needs_factors, needs_bias, _ = needed(ctx)
         w, taps = weight.flatten(-2), weight.shape[-2:]
         gx: Tensor | None = None
         factors: tuple[Tensor | None, ...] = (None,) * 4

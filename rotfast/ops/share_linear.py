@@ -15,7 +15,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import Operator, batch_as_tasks, call, in_float32, match_tasks, transformed
+from rotfast.ops.autograd import Operator, batch_as_tasks, call, in_float32, match_tasks, needed, transformed
 from rotfast.ops.expand_dense import expand_dense, is_small, latent_grad, sharing_grad, why_not_compiled
 from rotfast.ops.share_linear_orders import SharedForm, contracts, form_grad, shape
 
@@ -58,7 +58,7 @@ class Linear(Operator):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, W = ctx.saved_tensors
-        needs_x, needs_W = ctx.needs_input_grad
+        needs_x, needs_W = needed(ctx)
         return (
             input_grad(g, W, like=x) if needs_x else None,
             weight_grad(g, x, like=W) if needs_W else None,
@@ -83,7 +83,7 @@ class LinearInputGrad(Operator):
     @staticmethod
     def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, ...]:
         g, W = ctx.saved_tensors
-        needs_g, needs_W, _ = ctx.needs_input_grad
+        needs_g, needs_W, _ = needed(ctx)
         return (
             match_tasks(call(Linear, direction, W), g) if needs_g else None,
             weight_grad(g, direction, like=W) if needs_W else None,
@@ -109,7 +109,7 @@ class LinearWeightGrad(Operator):
     @staticmethod
     def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, ...]:
         g, x = ctx.saved_tensors
-        needs_g, needs_x, _ = ctx.needs_input_grad
+        needs_g, needs_x, _ = needed(ctx)
         return (
             match_tasks(call(Linear, x, direction), g) if needs_g else None,
             input_grad(g, direction, like=x) if needs_x else None,
@@ -167,7 +167,7 @@ class ShareLinear(Operator):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, U, v = ctx.saved_tensors
-        needs_x, needs_U, needs_v, needs_bias = ctx.needs_input_grad
+        needs_x, needs_U, needs_v, needs_bias = needed(ctx)
         gx = form_grad(g, x, U, v, 1) if needs_x else None
         gU: Tensor | None = None
         gv: Tensor | None = None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rotfast import backend
-from rotfast.ops.autograd import Operator, batch_as_tasks, call, match_tasks
+from rotfast.ops.autograd import Operator, batch_as_tasks, call, match_tasks, needed
 
 _RANKS = (2, 2, 2, 1)
 # A tensor, or None for the argument in which the derivative is taken.
@@ -102,8 +102,8 @@ class SharedForm(Operator):
     @staticmethod
     def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, ...]:
         g, x, U, v = (direction if t is None else t for t in ctx.saved_tensors)
-        needed = ctx.needs_input_grad[:4]
-        return *(form_grad(g, x, U, v, position) if n else None for position, n in enumerate(needed)), None
+        wanted = needed(ctx)[:4]
+        return *(form_grad(g, x, U, v, position) if n else None for position, n in enumerate(wanted)), None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:

@@ -1,10 +1,14 @@
 """What expand_dense does besides the contract of every operator."""
 
+import sys
+
 import pytest
 import torch
 
 import rotfast
 from rotfast import backend
+
+expand_dense = sys.modules["rotfast.ops.expand_dense"]  # the package has a function of this name
 
 
 @pytest.mark.skipif(not backend.kernels_loaded, reason="needs the compiled kernels")
@@ -19,3 +23,30 @@ def test_tasks_that_repeat_one_latent_vector():
 
     for actual, expected in zip(gradients(v.expand(4, 3)), gradients(v.repeat(4, 1)), strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.skipif(not backend.kernels_loaded, reason="needs the compiled kernels")
+def test_gradients_nobody_asks_for_are_not_computed(monkeypatch):
+    U = torch.randn(30_000, 3, requires_grad=True)
+    v = torch.randn(3, requires_grad=True)
+    W = rotfast.expand_dense(U, v)
+
+    def taken(ask):
+        calls = []
+        for name in ("latent_grad", "sharing_grad"):
+            original = getattr(expand_dense, name)
+            monkeypatch.setattr(
+                expand_dense, name, lambda *a, _f=original, _n=name, **k: calls.append(_n) or _f(*a, **k)
+            )
+        ask()
+        monkeypatch.undo()
+        return sorted(calls)
+
+    assert taken(lambda: torch.autograd.grad(W.sum(), v, retain_graph=True)) == ["latent_grad"]
+    assert taken(lambda: torch.autograd.grad(W.sum(), U, retain_graph=True)) == ["sharing_grad"]
+    assert taken(lambda: W.sum().backward(inputs=[v], retain_graph=True)) == ["latent_grad"]
+    assert taken(lambda: torch.autograd.grad(W.sum(), (U, v), retain_graph=True)) == [
+        "latent_grad",
+        "sharing_grad",
+    ]
+    assert taken(lambda: W.sum().backward(retain_graph=True)) == ["latent_grad", "sharing_grad"]
