@@ -9,11 +9,12 @@
 
 namespace rotfast {
 
-// 32-byte vectors: one AVX register, two SSE ones elsewhere.
-template <class T>
+// Vectors of 32 bytes: one AVX register, two SSE ones elsewhere. Those of 64 are for functions compiled for
+// AVX-512 only.
+template <class T, int64_t bytes = 32>
 struct Vector {
-  static constexpr int64_t size = 32 / sizeof(T);
-  typedef T type __attribute__((vector_size(32)));
+  static constexpr int64_t size = bytes / sizeof(T);
+  typedef T type __attribute__((vector_size(bytes)));
 
   static ROTFAST_INLINE type load(const T* p) {
     type v;
