@@ -3,6 +3,7 @@
 from rotfast.functional import (
     affine,
     conv_relu_linear,
+    conv_relu_share_linear,
     expand_dense,
     expand_kronecker,
     perspective,
@@ -42,6 +43,7 @@ __all__ = [
     "adapted_parameters",
     "affine",
     "conv_relu_linear",
+    "conv_relu_share_linear",
     "expand_dense",
     "expand_kronecker",
     "keep_freed_memory",

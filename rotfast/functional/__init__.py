@@ -1,10 +1,10 @@
 """Public functions: check the arguments, choose the backend, call the operator."""
 
+from rotfast.functional.circuits import conv_relu_linear, conv_relu_share_linear
 from rotfast.functional.quarter_turns import rotate90, rotate90_all
 from rotfast.functional.resampling import affine, perspective, rotate
 from rotfast.functional.sharing import Padding as Padding
 from rotfast.functional.sharing import (
-    conv_relu_linear,
     expand_dense,
     expand_kronecker,
     share_conv2d,
@@ -15,6 +15,7 @@ from rotfast.functional.sharing import (
 __all__ = [
     "affine",
     "conv_relu_linear",
+    "conv_relu_share_linear",
     "expand_dense",
     "expand_kronecker",
     "perspective",

@@ -29,7 +29,6 @@ from rotfast._checks import (
 )
 
 __all__ = [
-    "conv_relu_linear",
     "expand_dense",
     "expand_kronecker",
     "share_conv2d",
@@ -46,7 +45,6 @@ _DENSE_RANKS = {"U": 2, "v": 1}
 _LINEAR_RANKS = {"U": 2, "v": 1, "bias": 1}
 _CONV_RANKS = {"x": 4, "weight": 4, "A": 2, "B": 2, "C": 2, "bias": 1}
 _CONV_FULL_RANKS = {"x": 4, "U": 2, "v": 1, "bias": 1}
-_CIRCUIT_RANKS = {"x": 4, "kernel": 4, "kernel_bias": 1, "weight": 2, "bias": 1}
 
 
 def _pad(
@@ -203,12 +201,14 @@ def share_conv2d(
     check_warp("C", C, kh * kw, "the kernel taps of weight", square=True)
     check_bias("bias", bias, O, "weight", weight)
     check_tasks(_CONV_RANKS, x, weight, A, B, C, bias)
-    images, strides, pads, dilations = _prepare(x, dtype, (kh, kw), stride, padding, dilation, padding_mode)
+    images, strides, pads, dilations = prepare_images(
+        x, dtype, (kh, kw), stride, padding, dilation, padding_mode
+    )
     y = ops.share_conv2d(images, weight, A, B, C, bias, strides, pads, dilations, groups)
     return y.squeeze(-4) if x.dim() == 3 else y
 
 
-def _prepare(
+def prepare_images(
     x: Tensor,
     dtype: torch.dtype | None,
     kernel: tuple[int, int],
@@ -279,7 +279,9 @@ def share_conv2d_full(
     check_images(x, I, O, groups, "weight_shape")
     check_bias("bias", bias, O, "U", U)
     check_tasks(_CONV_FULL_RANKS, x, U, v, bias)
-    images, strides, pads, dilations = _prepare(x, dtype, (kh, kw), stride, padding, dilation, padding_mode)
+    images, strides, pads, dilations = prepare_images(
+        x, dtype, (kh, kw), stride, padding, dilation, padding_mode
+    )
     y = ops.share_conv2d_full(images, U, v, bias, (O, I, kh, kw), strides, pads, dilations, groups)
     return y.squeeze(-4) if x.dim() == 3 else y
 
@@ -321,61 +323,3 @@ def share_linear(x: Tensor, U: Tensor, v: Tensor, bias: Tensor | None = None) ->
     if tasks is not None and (x.dim() < 2 or x.shape[0] != tasks):
         raise ValueError(f"x must have {tasks} tasks in its first dimension, got shape {tuple(x.shape)}")
     return ops.share_linear(x if dtype is None else x.to(dtype), U, v, bias)
-
-
-def conv_relu_linear(
-    x: Tensor,
-    kernel: Tensor,
-    kernel_bias: Tensor | None,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: IntOrPair = 1,
-    padding: Padding = 0,
-    dilation: IntOrPair = 1,
-) -> Tensor:
-    """A small classifier in one pass: linear(flatten(relu(conv2d(x, kernel) + kernel_bias)), weight) + bias.
-
-    On a CPU, with few input channels and outputs, the activations are never written to memory; backward
-    computes them again.
-
-    Args:
-        x: images, (N, C, H, W) or (C, H, W); (T, N, C, H, W) gives each task its own images.
-        kernel: (O, C, kh, kw) or (T, O, C, kh, kw).
-        kernel_bias: (O,), (T, O) or None.
-        weight: head on the flattened activations, (classes, O·H'·W') or (T, classes, O·H'·W').
-        bias: (classes,), (T, classes) or None.
-        stride, padding, dilation: as in ``torch.nn.functional.conv2d``; zeros are padded.
-
-    Returns:
-        (N, classes), without N for an unbatched image, with a leading T when any argument has one.
-
-    Raises:
-        TypeError: an argument is no floating-point tensor, or the dtypes differ outside autocast.
-        ValueError: the shapes or devices do not fit together.
-
-    Example:
-        >>> import torch, rotfast
-        >>> x, kernel, head = torch.rand(2, 1, 8, 8), torch.randn(4, 1, 3, 3), torch.randn(10, 4 * 6 * 6)
-        >>> rotfast.conv_relu_linear(x, kernel, None, head).shape
-        torch.Size([2, 10])
-    """
-    check_tensor("kernel", kernel)
-    check_dim("kernel", kernel, 4, 5, "(O, C, kh, kw) or (T, O, C, kh, kw)")
-    O, I, kh, kw = kernel.shape[-4:]  # noqa: E741
-    dtype = check_data(x, "kernel", kernel)
-    check_images(x, I, O, 1, "kernel")
-    check_bias("kernel_bias", kernel_bias, O, "kernel", kernel)
-    check_like("weight", weight, "kernel", kernel)
-    check_dim("weight", weight, 2, 3, "(classes, features) or (T, classes, features)")
-    check_bias("bias", bias, weight.shape[-2], "kernel", kernel)
-    check_tasks(_CIRCUIT_RANKS, x, kernel, kernel_bias, weight, bias)
-    images, *steps = _prepare(x, dtype, (kh, kw), stride, padding, dilation, "zeros")
-    height, width = (
-        (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, k, s, p, d in zip(images.shape[-2:], (kh, kw), *steps, strict=True)
-    )
-    features = O * height * width
-    if weight.shape[-1] != features:
-        raise ValueError(f"weight must have {features} columns for these images, got {weight.shape[-1]}")
-    y = ops.conv_relu_linear(images, kernel, kernel_bias, weight, bias, *steps)
-    return y.squeeze(-2) if x.dim() == 3 else y

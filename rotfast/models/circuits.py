@@ -147,7 +147,7 @@ class DedicatedCircuits(nn.Module):
         convolutions = [cast(ShareConv2d, each[0]) for each in self._sequences()]
         kernels = torch.cat([conv.get_weight() for conv in convolutions], dim=-4)
         biases = torch.cat([cast(Tensor, conv.bias) for conv in convolutions], dim=-1)
-        return functional.conv_relu_linear(x, kernels, biases, head.get_weight(), head.bias)
+        return functional.conv_relu_share_linear(x, kernels, biases, head.warp, head.latent_params, head.bias)
 
     def _sequences(self) -> list[nn.Sequential]:
         return [cast(nn.Sequential, each) for each in self.circuits]
@@ -169,5 +169,6 @@ class DedicatedCircuits(nn.Module):
         weight = chosen["0.weight"]
         warps = (chosen["0.A_warp"], chosen["0.B_warp"], chosen["0.C_warp"])
         kernel = functional.expand_kronecker(weight.flatten(-2), *warps).view_as(weight)
-        head_weight = functional.expand_dense(U, head.latent_params).unflatten(0, (head.out_features, -1))
-        return functional.conv_relu_linear(x, kernel, chosen["0.bias"], head_weight, head.bias)
+        return functional.conv_relu_share_linear(
+            x, kernel, chosen["0.bias"], U, head.latent_params, head.bias
+        )

@@ -58,11 +58,12 @@ class ShareCircuit(nn.Sequential):
         conv, head = layers[0], layers[3]
         if any(map(hooked, layers)) or conv.groups != 1 or conv.padding_mode != "zeros":
             return cast(Tensor, nn.Sequential.forward(self, x))  # type: ignore[no-untyped-call]
-        return functional.conv_relu_linear(
+        return functional.conv_relu_share_linear(
             x,
             conv.get_weight(),
             conv.bias,
-            head.get_weight(),
+            head.warp,
+            head.latent_params,
             head.bias,
             stride=conv.stride,
             padding=cast("functional.Padding", conv.padding),

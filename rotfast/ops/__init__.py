@@ -2,6 +2,7 @@
 
 from rotfast.ops.affine import affine
 from rotfast.ops.conv_relu_linear import conv_relu_linear
+from rotfast.ops.conv_relu_share_linear import conv_relu_share_linear
 from rotfast.ops.expand_dense import expand_dense
 from rotfast.ops.expand_kronecker import expand_kronecker
 from rotfast.ops.rotate90 import rotate90, rotate90_all
@@ -14,6 +15,7 @@ __all__ = [
     "affine",
     "affine_antialias",
     "conv_relu_linear",
+    "conv_relu_share_linear",
     "cos_sin",
     "expand_dense",
     "expand_kronecker",

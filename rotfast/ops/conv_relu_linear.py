@@ -44,7 +44,7 @@ class PerTask:
 
 _RANKS = (4, 4, 1, 2, 1)
 # Outputs of the head up to which recomputing the activations costs less than writing them out.
-_OUTPUTS = 64
+OUTPUTS = 64
 
 if backend.kernels_loaded:
 
@@ -256,8 +256,8 @@ def conv_relu_linear(
     """linear(flatten(relu(conv2d(x, kernel)))) by the best backend; arguments are checked already."""
     geometry = make_geometry(x, kernel.shape, stride, padding, dilation, groups=1)
     reason = why_not_direct(x, kernel.dtype, kernel.shape)
-    if reason is None and weight.shape[-2] > _OUTPUTS:
-        reason = f"more than {_OUTPUTS} outputs"
+    if reason is None and weight.shape[-2] > OUTPUTS:
+        reason = f"more than {OUTPUTS} outputs"
     if reason is None:
         backend.explain("conv_relu_linear", "cpu" if x.is_cpu else "Triton", "fused kernel")
         return call(ConvReluLinear, x, kernel, kernel_bias, weight, bias, geometry)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rotfast.functional import sharing
+from rotfast import functional
+from rotfast.functional import circuits, sharing
 
 FUNCTIONS: dict[str, dict[str, tuple[int, ...]]] = {
     "expand_kronecker": {"weight": (3, 2, 4), "A": (5, 3), "B": (2, 2), "C": (3, 4)},
@@ -29,9 +30,17 @@ FUNCTIONS: dict[str, dict[str, tuple[int, ...]]] = {
         "weight": (7, 60),
         "bias": (7,),
     },
+    "conv_relu_share_linear": {
+        "kernel": (4, 2, 3, 2),
+        "x": (2, 2, 5, 6),
+        "kernel_bias": (4,),
+        "U": (420, 3),
+        "v": (3,),
+        "bias": (7,),
+    },
 }
 OPTIONS: dict[str, dict[str, Any]] = {"share_conv2d_full": {"weight_shape": (4, 2, 3, 2)}}
-CONVOLUTIONS = ["share_conv2d", "share_conv2d_full", "conv_relu_linear"]
+CONVOLUTIONS = ["share_conv2d", "share_conv2d_full", "conv_relu_linear", "conv_relu_share_linear"]
 ARGUMENTS = [(function, argument) for function, shapes in FUNCTIONS.items() for argument in shapes]
 # The first argument of each function is the one whose dtype and device the others must have.
 FOLLOWERS = [(function, argument) for function, shapes in FUNCTIONS.items() for argument in list(shapes)[1:]]
@@ -43,7 +52,7 @@ def arguments(function: str, **shapes: tuple[int, ...]) -> dict[str, Any]:
 
 
 def run(function: str, **changes: Any) -> Tensor:
-    call: Callable[..., Tensor] = getattr(sharing, function)
+    call: Callable[..., Tensor] = getattr(functional, function)
     return call(**(arguments(function) | changes))
 
 
@@ -52,7 +61,7 @@ def run_shapes(function: str, **shapes: tuple[int, ...]) -> Tensor:
 
 
 def test_every_public_function_is_here() -> None:
-    assert sorted(FUNCTIONS) == sorted(sharing.__all__)
+    assert sorted(FUNCTIONS) == sorted([*sharing.__all__, *circuits.__all__])
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -144,6 +153,12 @@ def test_rank_for_share_linear(argument: str, shape: tuple[int, ...]) -> None:
         ("conv_relu_linear", {"kernel_bias": (7,)}, r"kernel_bias must be \(4,\) or \(T, 4\), got shape"),
         ("conv_relu_linear", {"bias": (4,)}, r"bias must be \(7,\) or \(T, 7\), got shape \(4,\)"),
         ("conv_relu_linear", {"weight": (7, 59)}, "weight must have 60 columns for these images, got 59"),
+        (
+            "conv_relu_share_linear",
+            {"U": (419, 3)},
+            "U must have a multiple of 60 rows for these images, got 419",
+        ),
+        ("conv_relu_share_linear", {"bias": (4,)}, r"bias must be \(7,\) or \(T, 7\), got shape \(4,\)"),
         ("share_conv2d", {"x": (2, 3, 5, 6)}, r"x must have 2 channels \(weight has 2, groups=1\), got 3"),
         ("share_conv2d_full", {"x": (3, 5, 6)}, r"x must have 2 channels \(weight_shape has 2, groups=1\)"),
         (
@@ -172,6 +187,8 @@ def test_sizes(function: str, shapes: dict[str, tuple[int, ...]], message: str) 
         ("share_linear", "v", "bias"),
         ("conv_relu_linear", "x", "weight"),
         ("conv_relu_linear", "kernel_bias", "bias"),
+        ("conv_relu_share_linear", "x", "v"),
+        ("conv_relu_share_linear", "U", "bias"),
     ],
 )
 def test_tasks(function: str, first: str, second: str) -> None:
@@ -250,6 +267,8 @@ def test_any_sequence_serves_as_a_pair(function: str) -> None:
     shapes = {key: list(value) for key, value in OPTIONS.get(function, {}).items()}
     if function == "conv_relu_linear":
         tensors["weight"] = torch.randn(7, 4 * 2 * 6)
-    call = getattr(sharing, function)
+    if function == "conv_relu_share_linear":
+        tensors["U"] = torch.randn(7 * 4 * 2 * 6, 3)
+    call = getattr(functional, function)
     same = call(**tensors, stride=1, padding=(0, 1), dilation=1)
     assert torch.equal(call(**(tensors | shapes), **steps), same)

@@ -131,6 +131,17 @@ def circuit_case(name: str, x: tuple[int, ...], kernel: tuple[int, int, int, int
     return Case(name, circuit, (x, kernel, (O,), (outputs, features), (outputs,)), circuit_formula)
 
 
+def shared_circuit_formula(
+    x: Tensor, kernel: Tensor, kernel_bias: Tensor, U: Tensor, v: Tensor, bias: Tensor
+) -> Tensor:
+    """One task, or a task dimension in all but U."""
+    if v.dim() > 1:
+        tasks = zip(x, kernel, kernel_bias, v, bias, strict=True)
+        return torch.stack([shared_circuit_formula(x, k, kb, U, v, b) for x, k, kb, v, b in tasks])
+    features = torch.nn.functional.conv2d(x, kernel, kernel_bias).relu().flatten(-3)
+    return features @ (U * v).sum(-1).reshape(-1, features.shape[-1]).T + bias
+
+
 SMALL = [
     Case("kronecker", functional.expand_kronecker, ((3, 2, 4), (5, 3), (2, 2), (3, 4)), kronecker_formula),
     Case(
@@ -180,6 +191,19 @@ SMALL = [
     circuit_case("circuit", (2, 1, 4, 5), (3, 1, 3, 3), 4),
     circuit_case("circuit-unbatched", (2, 3, 3), (2, 2, 2, 2), 3),
     circuit_case("circuit-many-taps", (1, 4, 3, 3), (2, 4, 3, 3), 2),
+    Case(
+        "shared-circuit",
+        functional.conv_relu_share_linear,
+        ((2, 1, 4, 5), (2, 1, 3, 3), (2,), (48, 2), (2,), (4,)),
+        shared_circuit_formula,
+    ),
+    # One image for each of three tasks: the head of no task is formed.
+    Case(
+        "shared-circuit-tasks",
+        functional.conv_relu_share_linear,
+        ((3, 1, 1, 4, 5), (3, 2, 1, 3, 3), (3, 2), (48, 2), (3, 2), (3, 4)),
+        shared_circuit_formula,
+    ),
     Case("conv-full", full_conv, ((2, 1, 5, 5), (24, 3), (3,), (4,)), full_conv_formula),
 ]
 # Sizes at which every branch of the kernels runs: several panels, tile tails, several blocks and chunks.
