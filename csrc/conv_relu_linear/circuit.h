@@ -29,6 +29,10 @@ struct Tasked {
   }
 };
 
+inline int64_t optional_tasks(const std::optional<Tensor>& tensor) {
+  return tensor.has_value() ? task_count(*tensor, 1) : 0;
+}
+
 struct Circuit {
   ConvShape conv;  // one group
   int64_t tasks, images, outputs;
@@ -212,21 +216,15 @@ struct Panel {
   }
 };
 
-// Adds the gradients of all tasks' kernels and biases to the results, which are per task or summed.
+// Sums scores (tasks, units, images, outputs) over units.
 template <class T>
-void scatter_kernel_sums(
-    const Circuit& c,
-    const std::vector<T>& sums,
-    bool kernel_per_task,
-    bool kernel_bias_per_task,
-    const Tensor& kernel,
-    const Tensor& kernel_bias) {
-  const int64_t O = c.conv.O, taps = c.conv.taps();
-  for (int64_t row = 0; row < c.tasks * O; ++row) {
-    const T* in = sums.data() + row * c.columns();
-    T* to = mutable_data<T>(kernel) + (kernel_per_task ? row : row % O) * taps;
-    for (int64_t r = 0; r < taps; ++r) to[r] += in[r];
-    mutable_data<T>(kernel_bias)[kernel_bias_per_task ? row : row % O] += in[taps];
+void sum_units(const Circuit& c, const Cut& cut, const std::vector<T>& scores, T* sums) {
+  const int64_t size = c.images * c.outputs;
+  for (int64_t e = 0; e < c.tasks * size; ++e) {
+    const T* in = scores.data() + e / size * cut.units * size + e % size;
+    T sum = T(0);
+    for (int64_t unit = 0; unit < cut.units; ++unit) sum += in[unit * size];
+    sums[e] = sum;
   }
 }
 
