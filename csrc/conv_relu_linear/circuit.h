@@ -33,9 +33,15 @@ inline int64_t optional_tasks(const std::optional<Tensor>& tensor) {
   return tensor.has_value() ? task_count(*tensor, 1) : 0;
 }
 
+// Images are counted through all tasks. Tasks whose weight is the same, and whose weight gradients are
+// summed, are pooled: they are as one head's images, though each image keeps its task's kernel.
 struct Circuit {
   ConvShape conv;  // one group
   int64_t tasks, images, outputs;
+  bool pooled = false;
+
+  int64_t heads() const { return pooled ? 1 : tasks; }
+  int64_t head_images() const { return pooled ? tasks * images : images; }
 
   int64_t features() const { return conv.O * conv.out_plane(); }
   int64_t columns() const { return conv.taps() + 1; }  // of the kernel's gradient, its bias being the last
@@ -68,26 +74,29 @@ struct Kernels {
     if (given_bias.has_value()) bias.emplace(*given_bias, 1);
   }
 
-  bool shared() const { return packed_step == 0 && (!bias.has_value() || bias->step == 0); }
   const T* of_task(int64_t t) const { return packed.data() + t * packed_step; }
   const T* bias_of_task(int64_t t) const { return bias.has_value() ? bias->of_task<T>(t) : nullptr; }
 };
 
-// A unit of work is one task and a few groups of channels. It goes through panels of positions and blocks of
-// images, so small that the activations of a group of channels stay in cache.
+// A unit of work is one head and a few groups of channels. It goes through panels of positions and blocks of
+// images, so small that the activations of a group of channels stay in cache, as do `matrices` as large as
+// the weight's columns of the unit.
 constexpr int64_t kImages = 10;
 constexpr int64_t kPanel = 704;
+constexpr int64_t kWeights = int64_t(1) << 17;
 
 struct Cut {
-  int64_t channels, units, panel,
-      images;  // channels of a unit, units of a task, positions of a panel, images of a block
+  int64_t channels, units;  // channels of a unit, units of a head
+  int64_t panel, images;    // positions of a panel, images of a block
 
-  Cut(const Circuit& c, int64_t groups) : channels(groups * kGroup) {
-    const int64_t plane = c.conv.out_plane();
-    units = (c.conv.O + channels - 1) / channels;
-    const int64_t panels = (plane + kPanel - 1) / kPanel, blocks = (c.images + kImages - 1) / kImages;
+  Cut(const Circuit& c, int64_t matrices) {
+    const int64_t plane = c.conv.out_plane(), panels = (plane + kPanel - 1) / kPanel;
     panel = panels == 1 ? plane : ((plane + panels - 1) / panels + 15) / 16 * 16;
-    images = (c.images + blocks - 1) / blocks;
+    const int64_t blocks = (c.head_images() + kImages - 1) / kImages;
+    images = (c.head_images() + blocks - 1) / blocks;
+    channels =
+        std::clamp(kWeights / (matrices * c.outputs * panel * kGroup), int64_t(1), int64_t(4)) * kGroup;
+    units = (c.conv.O + channels - 1) / channels;
   }
 };
 
@@ -111,7 +120,7 @@ struct Panel {
   Patches<T> patches;
   bool whole;   // the channels' positions lie side by side, as in the weight
   Block block;  // the current images and channels
-  int64_t channel = 0;
+  int64_t first = 0, channel = 0;
   Aligned<T> inputs;
   std::vector<int64_t> output_offsets;
 
@@ -128,10 +137,13 @@ struct Panel {
 
   static int64_t padded(int64_t count) { return (count + kWidest<T> - 1) / kWidest<T> * kWidest<T>; }
 
-  void load(const T* images, int64_t count) {
+  void load(const Tasked& x, int64_t first_image, int64_t count) {
+    first = first_image;
     block.images = count;
     for (int64_t n = 0; n < count; ++n) {
-      patches.fill(images + n * circuit.conv.in_image(), inputs.data() + n * patches.size);
+      const T* image = x.of_task<T>((first + n) / circuit.images);
+      image += (first + n) % circuit.images * circuit.conv.in_image();
+      patches.fill(image, inputs.data() + n * patches.size);
     }
   }
 
@@ -147,13 +159,14 @@ struct Panel {
   int64_t column() const { return channel * circuit.conv.out_plane() + patches.begin; }
 
   // out = relu(conv2d), or conv2d where `where` is active.
-  void convolve(const T* packed, const T* bias, const T* where, T* out) const {
+  void convolve(const Kernels<T>& kernels, const T* where, T* out) const {
     const int64_t taps = circuit.conv.taps();
     for (int64_t n = 0; n < block.images; ++n) {
-      const int64_t at = n * block.image_step;
+      const int64_t at = n * block.image_step, t = (first + n) / circuit.images;
+      const T* bias = kernels.bias_of_task(t);
       const Convolution<T> step{
           .taps = taps,
-          .packed = packed + channel * taps,
+          .packed = kernels.of_task(t) + channel * taps,
           .bias = bias == nullptr ? nullptr : bias + channel,
           .patches = inputs.data() + n * patches.size,
           .offsets = patches.offsets.data(),
@@ -199,28 +212,33 @@ struct Panel {
     rotfast::spread(block, step);
   }
 
-  // grad[channel, tap (last: bias)] += the gradient from that of the activations
+  // grad[task, channel, tap (last: bias)] += the gradient from that of the activations
   void add_kernel_grad(const T* back, T* grad) const {
-    const Inner<T> inner{
-        .x = back,
-        .rows = block.channels,
-        .row_step = block.pitch,
-        .x_depth_step = block.image_step,
-        .y = inputs.data(),
-        .columns = circuit.columns(),
-        .offsets = patches.offsets.data(),
-        .y_depth_step = patches.size,
-        .depth = block.images,
-        .positions = block.positions};
-    inner_products(inner, grad + channel * circuit.columns());
+    for (int64_t n = 0; n < block.images;) {
+      const int64_t t = (first + n) / circuit.images;
+      const int64_t count = std::min((t + 1) * circuit.images - first, block.images) - n;
+      const Inner<T> inner{
+          .x = back + n * block.image_step,
+          .rows = block.channels,
+          .row_step = block.pitch,
+          .x_depth_step = block.image_step,
+          .y = inputs.data() + n * patches.size,
+          .columns = circuit.columns(),
+          .offsets = patches.offsets.data(),
+          .y_depth_step = patches.size,
+          .depth = count,
+          .positions = block.positions};
+      inner_products(inner, grad + (t * circuit.conv.O + channel) * circuit.columns());
+      n += count;
+    }
   }
 };
 
-// Sums scores (tasks, units, images, outputs) over units.
+// Sums scores (heads, units, images, outputs) over units.
 template <class T>
 void sum_units(const Circuit& c, const Cut& cut, const std::vector<T>& scores, T* sums) {
-  const int64_t size = c.images * c.outputs;
-  for (int64_t e = 0; e < c.tasks * size; ++e) {
+  const int64_t size = c.head_images() * c.outputs;
+  for (int64_t e = 0; e < c.heads() * size; ++e) {
     const T* in = scores.data() + e / size * cut.units * size + e % size;
     T sum = T(0);
     for (int64_t unit = 0; unit < cut.units; ++unit) sum += in[unit * size];
@@ -234,17 +252,18 @@ int64_t block_size(const Cut& cut) {
   return cut.images * kGroup * Panel<T>::padded(cut.panel) + kWidest<T>;
 }
 
-// Calls body(panel, first image) for every panel, block of images and group of channels of a unit.
+// Calls body(panel) for every panel, block of images and group of channels of a unit.
 template <class T, class F>
-void for_blocks(const Circuit& c, const Cut& cut, int64_t unit, const T* x, const F& body) {
+void for_blocks(
+    const Circuit& c, const Cut& cut, int64_t head, int64_t unit, const Tasked& x, const F& body) {
   const int64_t begin = unit * cut.channels, end = std::min(begin + cut.channels, c.conv.O);
   for (int64_t position = 0; position < c.conv.out_plane(); position += cut.panel) {
     Panel<T> panel(c, cut, position);
-    for (int64_t first = 0; first < c.images; first += cut.images) {
-      panel.load(x + first * c.conv.in_image(), std::min(cut.images, c.images - first));
+    for (int64_t n = 0; n < c.head_images(); n += cut.images) {
+      panel.load(x, head * c.head_images() + n, std::min(cut.images, c.head_images() - n));
       for (int64_t channel = begin; channel < end; channel += kGroup) {
         panel.select(channel);
-        body(panel, first);
+        body(panel);
       }
     }
   }

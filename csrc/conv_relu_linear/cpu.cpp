@@ -24,20 +24,21 @@ Circuit circuit_of(
 
 namespace {
 
-// The scores of every image by the channels of each unit: (tasks, units, images, outputs).
+// The scores of every image by the channels of each unit: (heads, units, images, outputs).
 template <class T>
 std::vector<T> scores_of_units(
     const Circuit& c, const Cut& cut, const Kernels<T>& kernels, const Tasked& x, const Tasked& weight) {
-  const int64_t size = c.images * c.outputs;
-  std::vector<T> scores(c.tasks * cut.units * size);
-  torch::stable::parallel_for(0, c.tasks * cut.units, 1, [&](int64_t begin, int64_t end) {
+  const int64_t size = c.head_images() * c.outputs;
+  std::vector<T> scores(c.heads() * cut.units * size);
+  torch::stable::parallel_for(0, c.heads() * cut.units, 1, [&](int64_t begin, int64_t end) {
     const Aligned<T> active(block_size<T>(cut));
     for (int64_t index = begin; index < end; ++index) {
-      const int64_t t = index % c.tasks, unit = index / c.tasks;
-      T* unit_scores = scores.data() + (t * cut.units + unit) * size;
-      for_blocks(c, cut, unit, x.of_task<T>(t), [&](const Panel<T>& panel, int64_t first) {
-        panel.convolve(kernels.of_task(t), kernels.bias_of_task(t), nullptr, active.data());
-        panel.add_scores(active.data(), weight.of_task<T>(t), unit_scores + first * c.outputs);
+      const int64_t head = index % c.heads(), unit = index / c.heads();
+      T* unit_scores = scores.data() + (head * cut.units + unit) * size;
+      for_blocks<T>(c, cut, head, unit, x, [&](const Panel<T>& panel) {
+        T* to = unit_scores + (panel.first - head * c.head_images()) * c.outputs;
+        panel.convolve(kernels, nullptr, active.data());
+        panel.add_scores(active.data(), weight.of_task<T>(head), to);
       });
     }
   });
@@ -72,21 +73,16 @@ Tensor conv_relu_linear(
   if (batched) sizes.insert(sizes.begin(), c.tasks);
   Tensor y = new_result(x.tensor, sizes);
   if (y.numel() == 0) return y;
-  const int64_t images = c.images;
+  c.pooled = weight.step == 0;
+  const Cut cut(c, 1);
   ROTFAST_DISPATCH(x_.scalar_type(), "conv_relu_linear", {
     const Kernels<scalar_t> kernels(c, kernel, kernel_bias);
-    if (kernels.shared() && weight.step == 0 && x.step != 0) {
-      // Tasks that differ in their images only are one task with all the images.
-      c.images *= c.tasks;
-      c.tasks = 1;
-    }
-    const Cut cut(c, 4);
     const std::vector<scalar_t> scores = scores_of_units(c, cut, kernels, x, weight);
     scalar_t* out = mutable_data<scalar_t>(y);
     sum_units(c, cut, scores, out);
     if (!bias.has_value()) return y;
     for (int64_t e = 0; e < y.numel(); ++e) {
-      out[e] += bias->of_task<scalar_t>(e / (images * c.outputs))[e % c.outputs];
+      out[e] += bias->of_task<scalar_t>(e / (c.images * c.outputs))[e % c.outputs];
     }
   });
   return y;

@@ -30,38 +30,38 @@ template <class T>
 struct Work {
   Circuit circuit;
   Cut cut;
-  const Tasked &g, &x, &weight;
+  const Tensor& g;  // without gaps
+  const Tasked &x, &weight;
   Kernels<T> kernels;
   std::optional<Kernels<T>> d_kernels;
   std::optional<Tasked> d_weight;
   std::vector<T> kernel_sums;  // (tasks, O, taps and bias)
-  std::vector<T> scores;       // (tasks, units, images, outputs)
+  std::vector<T> scores;       // (heads, units, images, outputs)
 };
 
-// One unit of a task: the gradients of ⟨g, result⟩ or, with a direction, of ⟨g, the result's change⟩.
+// One unit of a head: the gradients of ⟨g, result⟩ or, with a direction, of ⟨g, the result's change⟩.
 template <class T>
 void run_unit(
-    Work<T>& work, int64_t t, int64_t unit, bool accumulate, T* active, T* moved, T* back, T* g_weight) {
+    Work<T>& work, int64_t head, int64_t unit, bool accumulate, T* active, T* moved, T* back, T* g_weight) {
   const Circuit& c = work.circuit;
-  const T *g = work.g.template of_task<T>(t), *weight = work.weight.template of_task<T>(t);
-  T* kernel_sums = work.kernel_sums.data() + t * c.conv.O * c.columns();
-  const auto body = [&](const Panel<T>& panel, int64_t first) {
-    const bool add = accumulate || first > 0;
-    const T* block_g = g + first * c.outputs;
-    panel.convolve(work.kernels.of_task(t), work.kernels.bias_of_task(t), nullptr, active);
+  const T* weight = work.weight.template of_task<T>(head);
+  for_blocks<T>(c, work.cut, head, unit, work.x, [&](const Panel<T>& panel) {
+    const int64_t n = panel.first - head * c.head_images();
+    const bool add = accumulate || n > 0;
+    const T* g = data<T>(work.g) + panel.first * c.outputs;
+    panel.convolve(work.kernels, nullptr, active);
     if (work.d_weight.has_value()) {
-      const T* d_weight = work.d_weight->template of_task<T>(t);
-      T* scores = work.scores.data() + ((t * work.cut.units + unit) * c.images + first) * c.outputs;
-      panel.convolve(work.d_kernels->of_task(t), work.d_kernels->bias_of_task(t), active, moved);
+      const T* d_weight = work.d_weight->template of_task<T>(head);
+      T* scores = work.scores.data() + ((head * work.cut.units + unit) * c.head_images() + n) * c.outputs;
+      panel.convolve(*work.d_kernels, active, moved);
       panel.add_scores(moved, weight, scores);
       panel.add_scores(active, d_weight, scores);
-      panel.spread(block_g, d_weight, moved, active, add, back, g_weight);
+      panel.spread(g, d_weight, moved, active, add, back, g_weight);
     } else {
-      panel.spread(block_g, weight, active, active, add, back, g_weight);
+      panel.spread(g, weight, active, active, add, back, g_weight);
     }
-    panel.add_kernel_grad(back, kernel_sums);
-  };
-  for_blocks(c, work.cut, unit, work.x.template of_task<T>(t), body);
+    panel.add_kernel_grad(back, work.kernel_sums.data());
+  });
 }
 
 // The sums of kernels and biases, per task or over tasks.
@@ -92,12 +92,13 @@ Gradients gradients(
   check_like("kernel", kernel_, x_);
   check_like("weight", weight_, x_);
   if (kernel_bias.has_value()) check_like("kernel_bias", *kernel_bias, x_);
-  const Tasked g(g_, 2), x(x_, 4), kernel(kernel_, 4), weight(weight_, 2);
+  const Tensor g = torch::stable::contiguous(g_);
+  const Tasked x(x_, 4), kernel(kernel_, 4), weight(weight_, 2);
   const int64_t tasks =
-      common_tasks({g.tasks, x.tasks, kernel.tasks, weight.tasks, optional_tasks(kernel_bias)});
-  Circuit c = circuit_of(x_, kernel_, weight_, stride, padding, dilation, g_.dim() > 2 ? tasks : 1);
+      common_tasks({task_count(g, 2), x.tasks, kernel.tasks, weight.tasks, optional_tasks(kernel_bias)});
+  Circuit c = circuit_of(x_, kernel_, weight_, stride, padding, dilation, g.dim() > 2 ? tasks : 1);
   STD_TORCH_CHECK(
-      (g_.dim() > 2 || !(tasks > 0 || per_task.any())) && g_.size(-2) == c.images && g_.size(-1) == c.outputs,
+      (g.dim() > 2 || !(tasks > 0 || per_task.any())) && g.size(-2) == c.images && g.size(-1) == c.outputs,
       "conv_relu_linear_backward: g does not have the shape of the result");
   const ConvShape& conv = c.conv;
   const auto sizes = [&](bool with_tasks, Ints rest) {
@@ -108,39 +109,34 @@ Gradients gradients(
   const Ints kernel_sizes{conv.O, conv.I, conv.kh, conv.kw};
   const Ints weight_sizes = sizes(per_task.weight, {c.outputs, c.features()});
   Gradients result{
-      std::nullopt, torch::stable::new_zeros(g.tensor, sizes(per_task.kernel, kernel_sizes)),
-      torch::stable::new_zeros(g.tensor, sizes(per_task.kernel_bias, {conv.O})),
-      empty ? torch::stable::new_zeros(g.tensor, weight_sizes) : new_result(g.tensor, weight_sizes)};
-  if (direction != nullptr) result.g = new_result(g.tensor, {g_.sizes().begin(), g_.sizes().end()});
+      std::nullopt, torch::stable::new_zeros(g, sizes(per_task.kernel, kernel_sizes)),
+      torch::stable::new_zeros(g, sizes(per_task.kernel_bias, {conv.O})),
+      empty ? torch::stable::new_zeros(g, weight_sizes) : new_result(g, weight_sizes)};
+  if (direction != nullptr) result.g = new_result(g, {g.sizes().begin(), g.sizes().end()});
   if (empty) return result;
+  std::optional<Tasked> d_weight;
+  if (direction != nullptr) d_weight.emplace(direction->weight, 2);
+  c.pooled = !per_task.weight && weight.step == 0 && (!d_weight.has_value() || d_weight->step == 0);
+  const Cut cut(c, direction == nullptr ? 2 : 3);
   ROTFAST_DISPATCH(x_.scalar_type(), "conv_relu_linear_backward", {
     using T = scalar_t;
-    Kernels<T> kernels(c, kernel, kernel_bias);
-    // Tasks that differ in their images only are one task with all the images.
-    if (direction == nullptr && !per_task.any() && kernels.shared() && weight.step == 0 && x.step != 0 &&
-        g.step != 0) {
-      c.images *= c.tasks;
-      c.tasks = 1;
-    }
-    const Cut cut(c, 2);
-    Work<T> work{c, cut, g, x, weight, std::move(kernels), {}, {}, {}, {}};
+    Work<T> work{c, cut, g, x, weight, Kernels<T>(c, kernel, kernel_bias), {}, d_weight, {}, {}};
     work.kernel_sums.resize(c.tasks * conv.O * c.columns());
     if (direction != nullptr) {
       work.d_kernels.emplace(c, Tasked(direction->kernel, 4), direction->kernel_bias);
-      work.d_weight.emplace(direction->weight, 2);
-      work.scores.resize(cut.units * g_.numel());
+      work.scores.resize(cut.units * g.numel());
     }
     T* g_weight = mutable_data<T>(result.weight);
-    // Tasks that share the weight's gradient add to it one after the other.
-    const int64_t chains = per_task.weight ? c.tasks : 1, step = c.outputs * c.features();
+    // Heads that share the weight's gradient add to it one after the other.
+    const int64_t chains = per_task.weight ? c.heads() : 1, step = c.outputs * c.features();
     torch::stable::parallel_for(0, chains * cut.units, 1, [&](int64_t begin, int64_t end) {
       const int64_t size = block_size<T>(cut);
       const Aligned<T> active(size), moved(direction == nullptr ? 0 : size), back(size);
       for (int64_t index = begin; index < end; ++index) {
-        for (int64_t t = index % chains; t < c.tasks; t += chains) {
+        for (int64_t head = index % chains; head < c.heads(); head += chains) {
           run_unit(
-              work, t, index / chains, chains == 1 && t > 0, active.data(), moved.data(), back.data(),
-              g_weight + (per_task.weight ? t * step : 0));
+              work, head, index / chains, chains == 1 && head > 0, active.data(), moved.data(), back.data(),
+              g_weight + (per_task.weight ? head * step : 0));
         }
       }
     });
