@@ -1,20 +1,25 @@
-// Direct convolution: patches of one panel of output positions, then a register-tiled product with the
-// kernel.
+// Direct convolution: patches of a panel of output positions, then a register-tiled product with the kernel
+// or, for its gradient, with the cotangent.
 #include "share_conv2d/share_conv2d.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "common/panel_gemm.h"
 #include "common/tensor.h"
-#include "share_conv2d/rows.h"
+#include "conv_relu_linear/patches.h"
+#include "share_conv2d/product.h"
 #include "share_conv2d/shape.h"
+#include "share_conv2d/weight_grad.h"
 
 namespace rotfast {
 namespace {
 
-// Output positions whose patches are laid out at once; a multiple of every tile width, small enough for L1
-// and L2.
+// Output positions of an input gradient at once; a multiple of every tile width, small enough for L1 and L2.
 constexpr int64_t kPanel = 384;
+
+// Most chunks of images of a weight gradient, over all tasks: enough for many threads.
+constexpr int64_t kChunks = 32;
 
 int64_t panel_step(int64_t positions) {
   return (positions + kTileColumns<float> - 1) / kTileColumns<float> * kTileColumns<float>;
@@ -28,43 +33,64 @@ struct TaskSteps {
   int64_t x, weight, out;  // elements between tasks
 };
 
+// The panels of one image: their patches fit into L1 with room for what they are multiplied with.
 template <class T>
-ROTFAST_CLONES void forward_images(
-    const ConvShape& s,
-    const TaskSteps& steps,
-    const T* x,
-    const T* packed,
-    int64_t packed_group,
-    const T* bias,
-    int64_t bias_step,
-    T* y,
-    int64_t begin,
-    int64_t end) {
-  const bool by_rows = fits_rows<T>(s);
-  const int64_t step = panel_step(std::min(kPanel, s.out_plane()));
-  std::vector<T> columns(by_rows ? 0 : s.taps() * step);
-  RowPlan<T> plan(s);
+std::vector<Patches<T>> image_panels(const ConvShape& s) {
+  const int64_t shifts = s.I * s.kw * (s.sh == 1 ? 1 : s.kh), plane = s.out_plane();
+  const int64_t most = std::max<int64_t>(64, (24 << 10) / (shifts * sizeof(T)));
+  const int64_t count = (plane + most - 1) / most;
+  std::vector<Patches<T>> panels;
+  for (int64_t k = 0; k < count; ++k) panels.emplace_back(s, k * plane / count, (k + 1) * plane / count);
+  return panels;
+}
+
+template <class T>
+std::vector<T> patch_buffer(const std::vector<Patches<T>>& panels) {
+  int64_t size = 0;
+  for (const Patches<T>& panel : panels) size = std::max(size, panel.size);
+  return std::vector<T>(size);
+}
+
+template <class T>
+struct Forward {
+  ConvShape s;
+  TaskSteps steps;
+  const T *x, *packed;
+  int64_t packed_group;
+  const T* bias;
+  int64_t bias_step;
+  T* y;
+};
+
+template <int64_t bytes, class T>
+ROTFAST_INLINE void forward_images(const Forward<T>& f, int64_t begin, int64_t end) {
+  const ConvShape& s = f.s;
+  const std::vector<Patches<T>> panels = image_panels<T>(s);
+  std::vector<T> patches = patch_buffer(panels);
   for (int64_t index = begin; index < end; ++index) {
-    const int64_t t = index / steps.images, n = index % steps.images;
-    const T* image = x + t * steps.x + n * s.in_image();
-    T* out = y + t * steps.out + n * s.out_image();
+    const int64_t t = index / f.steps.images, n = index % f.steps.images;
     for (int64_t g = 0; g < s.groups; ++g) {
-      const T* kernel = packed + ((steps.weight != 0 ? t : 0) * s.groups + g) * packed_group;
-      const T* group_bias = bias == nullptr ? nullptr : bias + t * bias_step + g * s.O;
-      if (by_rows) {
-        convolve_rows(
-            s, plan, image + g * s.I * s.in_plane(), kernel, group_bias, out + g * s.O * s.out_plane());
-        continue;
-      }
-      for (int64_t p = 0; p < s.out_plane(); p += kPanel) {
-        const int64_t stop = std::min(p + kPanel, s.out_plane());
-        image_to_columns(s, image + g * s.I * s.in_plane(), p, stop, columns.data(), step);
-        panel_product(
-            s.O, s.taps(), stop - p, kernel, columns.data(), step, group_bias,
-            out + g * s.O * s.out_plane() + p, s.out_plane());
+      const T* image = f.x + t * f.steps.x + n * s.in_image() + g * s.I * s.in_plane();
+      const T* kernel = f.packed + ((f.steps.weight != 0 ? t : 0) * s.groups + g) * f.packed_group;
+      const T* bias = f.bias == nullptr ? nullptr : f.bias + t * f.bias_step + g * s.O;
+      T* out = f.y + t * f.steps.out + n * s.out_image() + g * s.O * s.out_plane();
+      for (const Patches<T>& panel : panels) {
+        panel.fill(image, patches.data());
+        convolve_panel<bytes>(
+            PanelProduct<T>{s.O, kernel, bias, panel, patches.data(), out + panel.begin, s.out_plane()});
       }
     }
   }
+}
+
+template <class T>
+ROTFAST_NARROW void forward_narrow(const Forward<T>& f, int64_t begin, int64_t end) {
+  forward_images<32>(f, begin, end);
+}
+
+template <class T>
+ROTFAST_WIDE void forward_wide(const Forward<T>& f, int64_t begin, int64_t end) {
+  forward_images<64>(f, begin, end);
 }
 
 // Adds the input gradient of images [begin, end); tasks that share x add in task order.
@@ -101,44 +127,49 @@ ROTFAST_CLONES void input_grad_images(
   }
 }
 
-// One partial kernel gradient per chunk of images, so that the sum does not depend on the number of threads.
+// Chunk by chunk of images, so that the sum does not depend on the number of threads: one partial gradient
+// (groups, O, taps + 1) of kernel and bias each.
 template <class T>
-ROTFAST_CLONES void weight_grad_chunks(
-    const ConvShape& s,
-    const TaskSteps& steps,
-    const T* x,
-    const T* g,
-    T* partial,
-    int64_t chunk_images,
-    int64_t chunks,
-    int64_t begin,
-    int64_t end) {
-  using V = Vector<T>;
-  const int64_t step = panel_step(std::min(kPanel, s.out_plane()));
-  const int64_t entries = s.O * s.taps();
-  std::vector<T> columns(s.taps() * step), tail(entries);
-  std::vector<T> sums(entries * V::size);
+struct ParameterGrads {
+  ConvShape s;
+  TaskSteps steps;
+  const T *x, *g;
+  T* partial;
+  int64_t chunk_images, chunks;
+};
+
+template <int64_t bytes, int64_t R, int64_t C, class T>
+ROTFAST_INLINE void parameter_grads(const ParameterGrads<T>& p, int64_t begin, int64_t end) {
+  const ConvShape& s = p.s;
+  const std::vector<Patches<T>> panels = image_panels<T>(s);
+  std::vector<T> patches = patch_buffer(panels);
+  GradSums<T, bytes, R, C> sums(s.O, s.taps());
   for (int64_t index = begin; index < end; ++index) {
-    const int64_t t = index / chunks, first = index % chunks * chunk_images;
-    const int64_t last = std::min(first + chunk_images, steps.images);
+    const int64_t t = index / p.chunks, first = index % p.chunks * p.chunk_images;
+    const int64_t last = std::min(first + p.chunk_images, p.steps.images);
     for (int64_t group = 0; group < s.groups; ++group) {
-      std::fill(sums.begin(), sums.end(), T(0));
-      std::fill(tail.begin(), tail.end(), T(0));
+      sums.clear();
       for (int64_t n = first; n < last; ++n) {
-        const T* image = x + t * steps.x + n * s.in_image() + group * s.I * s.in_plane();
-        const T* grad = g + t * steps.out + n * s.out_image() + group * s.O * s.out_plane();
-        for (int64_t p = 0; p < s.out_plane(); p += kPanel) {
-          const int64_t stop = std::min(p + kPanel, s.out_plane());
-          image_to_columns(s, image, p, stop, columns.data(), step);
-          panel_inner_products(
-              s.O, s.taps(), stop - p, grad + p, s.out_plane(), columns.data(), step, sums.data(),
-              tail.data());
+        const T* image = p.x + t * p.steps.x + n * s.in_image() + group * s.I * s.in_plane();
+        const T* g = p.g + t * p.steps.out + n * s.out_image() + group * s.O * s.out_plane();
+        for (const Patches<T>& panel : panels) {
+          panel.fill(image, patches.data());
+          sums.add(panel, patches.data(), g + panel.begin, s.out_plane());
         }
       }
-      T* out = partial + (index * s.groups + group) * entries;
-      for (int64_t e = 0; e < entries; ++e) out[e] = V::sum(V::load(sums.data() + e * V::size)) + tail[e];
+      sums.write(p.partial + (index * s.groups + group) * s.O * (s.taps() + 1));
     }
   }
+}
+
+template <class T>
+ROTFAST_NARROW void parameter_grads_narrow(const ParameterGrads<T>& p, int64_t begin, int64_t end) {
+  parameter_grads<32, 3, 3>(p, begin, end);
+}
+
+template <class T>
+ROTFAST_WIDE void parameter_grads_wide(const ParameterGrads<T>& p, int64_t begin, int64_t end) {
+  parameter_grads<32, 4, 5>(p, begin, end);
 }
 
 // Kernels of all tasks and groups, packed for panel_product: as (O, taps), or as (taps, O) for the input
@@ -197,9 +228,9 @@ Tensor conv2d(
     const int64_t bias_step = bias.has_value() && bias->dim() > 1 ? s.groups * s.O : 0;
     const scalar_t* input = data<scalar_t>(x);
     scalar_t* output = mutable_data<scalar_t>(y);
+    const Forward<scalar_t> forward{s, steps, input, packed.data(), group_size, bias_data, bias_step, output};
     torch::stable::parallel_for(0, tasks * images, grain(s), [&](int64_t begin, int64_t end) {
-      forward_images<scalar_t>(
-          s, steps, input, packed.data(), group_size, bias_data, bias_step, output, begin, end);
+      has_wide_vectors() ? forward_wide(forward, begin, end) : forward_narrow(forward, begin, end);
     });
   });
   return y;
@@ -242,7 +273,8 @@ Tensor conv2d_input_grad(
   return gx;
 }
 
-Tensor conv2d_weight_grad(
+// The gradients of the kernel and of a bias, the latter (O) or, where g has tasks, (T, O).
+std::tuple<Tensor, Tensor> conv2d_parameter_grads(
     const Tensor& x_,
     const Tensor& g_,
     const Ints& weight_shape,
@@ -262,25 +294,43 @@ Tensor conv2d_weight_grad(
       g.size(-3) == s.groups * s.O && g.size(-2) == s.OH && g.size(-1) == s.OW && x.size(-4) == images,
       "conv2d_weight_grad: g does not have the shape of the result");
   Tensor gw = torch::stable::new_zeros(x, weight_shape);
-  if (tasks * images == 0) return gw;
+  Tensor gb = torch::stable::new_zeros(x, batched ? Ints{tasks, s.groups * s.O} : Ints{s.groups * s.O});
+  if (tasks * images == 0) return {gw, gb};
   const TaskSteps steps{tasks, images, x.dim() > 4 ? images * s.in_image() : 0, 0, images * s.out_image()};
-  const int64_t chunk_images = std::max<int64_t>(1, images / 8),
-                chunks = (images + chunk_images - 1) / chunk_images;
+  const int64_t chunk_images =
+      std::max(images * tasks / kChunks, 1 + 800000 / (s.kernel_size() * s.out_plane() + 1));
+  const int64_t chunks = (images + chunk_images - 1) / chunk_images;
   ROTFAST_DISPATCH(x.scalar_type(), "conv2d_weight_grad", {
-    std::vector<scalar_t> partial(tasks * chunks * s.kernel_size());
-    const scalar_t* input = data<scalar_t>(x);
-    const scalar_t* grad = data<scalar_t>(g);
-    torch::stable::parallel_for(0, tasks * chunks, grain(s), [&](int64_t begin, int64_t end) {
-      weight_grad_chunks<scalar_t>(s, steps, input, grad, partial.data(), chunk_images, chunks, begin, end);
+    const int64_t channels = s.groups * s.O, taps = s.taps();
+    std::vector<scalar_t> partial(tasks * chunks * channels * (taps + 1));
+    const ParameterGrads<scalar_t> grads{
+        s, steps, data<scalar_t>(x), data<scalar_t>(g), partial.data(), chunk_images, chunks};
+    torch::stable::parallel_for(0, tasks * chunks, 1, [&](int64_t begin, int64_t end) {
+      has_wide_vectors() ? parameter_grads_wide(grads, begin, end)
+                         : parameter_grads_narrow(grads, begin, end);
     });
-    scalar_t* output = mutable_data<scalar_t>(gw);
+    const scalar_t* in = partial.data();
     for (int64_t index = 0; index < tasks * chunks; ++index) {
-      scalar_t* out = output + (weight_batched ? index / chunks * s.kernel_size() : 0);
-      const scalar_t* in = partial.data() + index * s.kernel_size();
-      for (int64_t e = 0; e < s.kernel_size(); ++e) out[e] += in[e];
+      scalar_t* out = mutable_data<scalar_t>(gw) + (weight_batched ? index / chunks * s.kernel_size() : 0);
+      scalar_t* total = mutable_data<scalar_t>(gb) + index / chunks * channels;
+      for (int64_t channel = 0; channel < channels; ++channel) {
+        for (int64_t tap = 0; tap < taps; ++tap) *out++ += *in++;
+        *total++ += *in++;
+      }
     }
   });
-  return gw;
+  return {gw, gb};
+}
+
+Tensor conv2d_weight_grad(
+    const Tensor& x,
+    const Tensor& g,
+    const Ints& weight_shape,
+    const Ints& stride,
+    const Ints& padding,
+    const Ints& dilation,
+    int64_t groups) {
+  return std::get<0>(conv2d_parameter_grads(x, g, weight_shape, stride, padding, dilation, groups));
 }
 
 }  // namespace
@@ -297,10 +347,14 @@ STABLE_TORCH_LIBRARY_FRAGMENT(rotfast, m) {
       "conv2d_weight_grad(Tensor x, Tensor g, int[] weight_shape, int[] stride, int[] padding, int[] "
       "dilation,"
       " int groups) -> Tensor");
+  m.def(
+      "conv2d_parameter_grads(Tensor x, Tensor g, int[] weight_shape, int[] stride, int[] padding,"
+      " int[] dilation, int groups) -> (Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(rotfast, CPU, m) {
   m.impl("conv2d", TORCH_BOX(&rotfast::conv2d));
   m.impl("conv2d_input_grad", TORCH_BOX(&rotfast::conv2d_input_grad));
   m.impl("conv2d_weight_grad", TORCH_BOX(&rotfast::conv2d_weight_grad));
+  m.impl("conv2d_parameter_grads", TORCH_BOX(&rotfast::conv2d_parameter_grads));
 }

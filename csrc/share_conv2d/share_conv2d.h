@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
 #include "common/isa.h"
 
@@ -72,28 +71,7 @@ ROTFAST_INLINE void for_tap_runs(const ConvShape& s, int64_t begin, int64_t end,
   }
 }
 
-// columns[tap, position] for positions [begin, end): the image's patches; zero in the padding and up to
-// `step`.
-template <class T>
-ROTFAST_INLINE void image_to_columns(
-    const ConvShape& s, const T* image, int64_t begin, int64_t end, T* columns, int64_t step) {
-  for_tap_runs(s, begin, end, [&](const TapRun& run) __attribute__((always_inline)) {
-    T* out = columns + run.row * step + run.column - run.begin;
-    const T* in = image + run.source;
-    for (int64_t x = run.begin; x < run.first; ++x) out[x] = T(0);
-    if (s.sw == 1) {
-      for (int64_t x = run.first; x < run.last; ++x) out[x] = in[x];
-    } else {
-      for (int64_t x = run.first; x < run.last; ++x) out[x] = in[x * s.sw];
-    }
-    for (int64_t x = run.last; x < run.end; ++x) out[x] = T(0);
-  });
-  for (int64_t row = 0; row < s.taps(); ++row) {
-    for (int64_t x = end - begin; x < step; ++x) columns[row * step + x] = T(0);
-  }
-}
-
-// The adjoint of image_to_columns: adds columns back onto the image.
+// Adds columns[tap, position] for positions [begin, end), the gradient of an image's patches, onto the image.
 template <class T>
 ROTFAST_INLINE void add_columns_to_image(
     const ConvShape& s, const T* columns, int64_t step, int64_t begin, int64_t end, T* image) {

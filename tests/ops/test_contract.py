@@ -537,6 +537,8 @@ RAW = {
     "rotate90-tasks": ((2, 2, 4, 4), torch.tensor([[1, -2, 7], [0, 1, 2]])),
     "rotate90_all": ((3, 2, 4, 4),),
     "conv2d_weight_grad": ((2, 1, 5, 5), (4, 2, 3, 5, 3), [4, 3, 1, 3, 3], *GEOMETRY),
+    "conv2d_parameter_grads": ((2, 1, 5, 5), (2, 3, 5, 3), [3, 1, 3, 3], *GEOMETRY),
+    "conv2d_parameter_grads-tasks": ((2, 1, 5, 5), (4, 2, 3, 5, 3), [4, 3, 1, 3, 3], *GEOMETRY),
 }
 
 
