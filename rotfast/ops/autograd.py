@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._functorch.utils import unwrap_dead_wrappers
 from torch.autograd import Function, forward_ad
 
 
@@ -24,9 +25,12 @@ def call(function: type[Function], *args: Any) -> Any:
     Inside torch.func transforms the bookkeeping is what dispatches to the vmap rule, and in forward mode what
     refuses to lose the tangent, so it stays.
     """
-    if recorded(*args):
+    if not recorded(*args):
+        return function.forward(*args)
+    if transformed() or torch.compiler.is_compiling():
         return function.apply(*args)
-    return function.forward(*args)
+    # What apply comes to here; it binds the arguments to their names first, as slowly as a small kernel runs.
+    return super(Function, function).apply(*unwrap_dead_wrappers(args))  # type: ignore[misc]
 
 
 def needed(ctx: Any) -> tuple[bool, ...]:

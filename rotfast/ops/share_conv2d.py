@@ -83,6 +83,12 @@ if backend.kernels_loaded:
     def _fake_weight_grad(x: Tensor, g: Tensor, weight_shape: list[int], *geometry: Any) -> Tensor:
         return g.new_empty(weight_shape)
 
+    @torch.library.register_fake("rotfast::conv2d_parameter_grads")
+    def _fake_parameter_grads(
+        x: Tensor, g: Tensor, weight_shape: list[int], *geometry: Any
+    ) -> tuple[Tensor, Tensor]:
+        return g.new_empty(weight_shape), g.new_empty([*g.shape[:-4], g.shape[-3]])
+
 
 class DirectConv2d(Operator):
     """conv2d(x, W) + bias; each argument may carry a task dimension, bias only together with x or W."""
@@ -103,8 +109,7 @@ class DirectConv2d(Operator):
         needs_x, needs_W, needs_bias, _ = needed(ctx)
         return (
             call(ConvInputGrad, g, W, x.dim() > 4, ctx.geometry) if needs_x else None,
-            call(ConvWeightGrad, x, g, W.dim() > 4, ctx.geometry) if needs_W else None,
-            bias_grad(g, ctx.bias_dim) if needs_bias else None,
+            *parameter_grads(x, g, W.dim() > 4, ctx.geometry, needs_W, ctx.bias_dim if needs_bias else None),
             None,
         )
 
@@ -190,6 +195,50 @@ class ConvWeightGrad(Operator):
         return batch_as_tasks(info.batch_size, in_dims[:2], (x, g), (4, 4), run, expand=(1,)), 0
 
 
+class ConvParameterGrads(Operator):
+    """ConvWeightGrad, and the gradient of a bias, not summed over tasks, from reading g once."""
+
+    @staticmethod
+    def forward(x: Tensor, g: Tensor, per_task: bool, geometry: Geometry) -> tuple[Tensor, Tensor]:
+        if not x.is_cpu:
+            return ConvWeightGrad.forward(x, g, per_task, geometry), bias_grad(g, g.dim() - 3)
+        tasks = g.shape[:-4] if per_task else ()
+        W_shape = (*tasks, g.shape[-3], x.shape[-3] // geometry.groups, *geometry.kernel)
+        return torch.ops.rotfast.conv2d_parameter_grads(x, g, W_shape, *geometry)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        x, g, _, ctx.geometry = inputs
+        ctx.save_for_backward(x, g)
+
+    @staticmethod
+    def backward(ctx: Any, direction: Tensor, bias_direction: Tensor) -> tuple[Tensor | None, ...]:
+        x, g = ctx.saved_tensors
+        needs_x, needs_g = ctx.needs_input_grad[:2]
+        gg: Tensor | None = None
+        if needs_g:
+            images = share_images(x, direction, bias_direction)
+            gg = match_tasks(call(DirectConv2d, images, direction, bias_direction, ctx.geometry), g)
+        return (
+            call(ConvInputGrad, g, direction, x.dim() > 4, ctx.geometry) if needs_x else None,
+            gg,
+            None,
+            None,
+        )
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], *args: Any
+    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+        x, g, per_task, geometry = args
+        nested = g.dim() - (in_dims[1] is not None) > 4
+
+        def run(x: Tensor, g: Tensor) -> Any:
+            return ConvParameterGrads.apply(x, g, per_task if nested else True, geometry)
+
+        return batch_as_tasks(info.batch_size, in_dims[:2], (x, g), (4, 4), run, expand=(1,)), (0, 0)
+
+
 class ShareConv2d(Operator):
     """conv2d(x, (A ⊗ B ⊗ C) weight) + bias in one Function; the kernel is generated again in backward."""
 
@@ -213,15 +262,17 @@ class ShareConv2d(Operator):
         w, taps = weight.flatten(-2), weight.shape[-2:]
         gx: Tensor | None = None
         factors: tuple[Tensor | None, ...] = (None,) * 4
+        per_task = any(t.dim() > rank for t, rank in ((w, 3), (A, 2), (B, 2), (C, 2)))
+        gW, g_bias = parameter_grads(
+            x, g, per_task, ctx.geometry, any(needs_factors), ctx.bias_dim if needs_bias else None
+        )
         if needs_x:
             W = call(ExpandKronecker, w, A, B, C).unflatten(-1, taps)
             gx = call(ConvInputGrad, g, W, x.dim() > 4, ctx.geometry)
-        if any(needs_factors):
-            per_task = any(t.dim() > rank for t, rank in ((w, 3), (A, 2), (B, 2), (C, 2)))
-            gW = call(ConvWeightGrad, x, g, per_task, ctx.geometry)
+        if gW is not None:
             gw, *g_warps = call(ExpandKroneckerBackward, gW.flatten(-2), w, A, B, C)
             factors = (gw.unflatten(-1, taps), *g_warps)
-        return gx, *factors, bias_grad(g, ctx.bias_dim) if needs_bias else None, None
+        return gx, *factors, g_bias, None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
@@ -242,6 +293,18 @@ def make_geometry(
     """The geometry of a convolution of x with a kernel of shape (…, kh, kw)."""
     image, kernel = (x.shape[-2], x.shape[-1]), (W_shape[-2], W_shape[-1])
     return Geometry(image, kernel, stride, padding, dilation, groups)
+
+
+def parameter_grads(
+    x: Tensor, g: Tensor, per_task: bool, geometry: Geometry, needs_W: bool, bias_dim: int | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of W and, unless ``bias_dim`` is None, of a bias of so many dimensions."""
+    if not needs_W:
+        return None, None if bias_dim is None else bias_grad(g, bias_dim)
+    if bias_dim is None:
+        return call(ConvWeightGrad, x, g, per_task, geometry), None
+    gW, g_bias = call(ConvParameterGrads, x, g, per_task, geometry)
+    return gW, g_bias.sum(0) if g_bias.dim() > bias_dim else g_bias
 
 
 def bias_grad(g: Tensor, bias_dim: int) -> Tensor:
