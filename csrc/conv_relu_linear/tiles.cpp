@@ -162,9 +162,12 @@ ROTFAST_INLINE void spread_vector(
   const int64_t rest = s.positions - j, step = s.output_step;
   const T* weight = s.weight + output * step + run * s.channel_step + j;
   T* grad = s.grad + output * step + run * s.channel_step + j;
+  constexpr int64_t ahead = 8 * V::size;  // as many streams as this are too many for the processor to foresee
   typename V::type w[C], sums[C] = {};
 #pragma GCC unroll 10
   for (int64_t o = 0; o < C; ++o) {
+    __builtin_prefetch(weight + o * step + ahead);
+    __builtin_prefetch(grad + o * step + ahead, 1);
     w[o] = rest >= V::size ? V::load(weight + o * step) : load_some<V>(weight + o * step, rest);
     if (s.accumulate)
       sums[o] = rest >= V::size ? V::load(grad + o * step) : load_some<V>(grad + o * step, rest);
