@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from rotfast import backend, reference
 from rotfast.ops import triton
-from rotfast.ops.autograd import Operator, batch_as_tasks, call, in_float32, match_tasks, needed
+from rotfast.ops.autograd import Operator, batch_as_tasks, call, in_float32, is_needed, match_tasks, needed
 from rotfast.ops.expand_dense import expand_dense
 from rotfast.ops.expand_kronecker import (
     ExpandKronecker,
@@ -106,10 +106,10 @@ class DirectConv2d(Operator):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, W = ctx.saved_tensors
-        needs_x, needs_W, needs_bias, _ = needed(ctx)
+        bias_dim = ctx.bias_dim if ctx.needs_input_grad[2] else None
         return (
-            call(ConvInputGrad, g, W, x.dim() > 4, ctx.geometry) if needs_x else None,
-            *parameter_grads(x, g, W.dim() > 4, ctx.geometry, needs_W, ctx.bias_dim if needs_bias else None),
+            call(ConvInputGrad, g, W, x.dim() > 4, ctx.geometry) if is_needed(ctx, 0) else None,
+            *parameter_grads(x, g, W.dim() > 4, ctx.geometry, is_needed(ctx, 1), bias_dim),
             None,
         )
 
@@ -246,8 +246,8 @@ class ShareConv2d(Operator):
     def forward(
         x: Tensor, weight: Tensor, A: Tensor, B: Tensor, C: Tensor, bias: Tensor | None, geometry: Geometry
     ) -> Tensor:
-        W = torch.ops.rotfast.expand_kronecker(weight.flatten(-2), A, B, C).unflatten(-1, weight.shape[-2:])
-        return torch.ops.rotfast.conv2d(x, W, bias, *geometry)
+        W = torch.ops.rotfast.expand_kronecker(weight.flatten(-2), A, B, C)
+        return torch.ops.rotfast.conv2d(x, W.view(*W.shape[:-1], *geometry.kernel), bias, *geometry)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -258,20 +258,22 @@ class ShareConv2d(Operator):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, A, B, C = ctx.saved_tensors
-        needs_x, *needs_factors, needs_bias, _ = needed(ctx)
+        needs_factors = any(is_needed(ctx, position) for position in range(1, 5))
+        needs_bias = ctx.needs_input_grad[5]  # comes for nothing with the others, not worth the question
         w, taps = weight.flatten(-2), weight.shape[-2:]
         gx: Tensor | None = None
         factors: tuple[Tensor | None, ...] = (None,) * 4
         per_task = any(t.dim() > rank for t, rank in ((w, 3), (A, 2), (B, 2), (C, 2)))
         gW, g_bias = parameter_grads(
-            x, g, per_task, ctx.geometry, any(needs_factors), ctx.bias_dim if needs_bias else None
+            x, g, per_task, ctx.geometry, needs_factors, ctx.bias_dim if needs_bias else None
         )
-        if needs_x:
-            W = call(ExpandKronecker, w, A, B, C).unflatten(-1, taps)
+        if is_needed(ctx, 0):
+            W = call(ExpandKronecker, w, A, B, C)
+            W = W.view(*W.shape[:-1], *taps)
             gx = call(ConvInputGrad, g, W, x.dim() > 4, ctx.geometry)
         if gW is not None:
             gw, *g_warps = call(ExpandKroneckerBackward, gW.flatten(-2), w, A, B, C)
-            factors = (gw.unflatten(-1, taps), *g_warps)
+            factors = (gw.view(weight.shape), *g_warps)
         return gx, *factors, g_bias, None
 
     @staticmethod
