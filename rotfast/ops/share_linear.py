@@ -1,7 +1,8 @@
 """share_linear: autograd, vmap and fake kernels over torch.ops.rotfast.linear and its derivatives.
 
 For few outputs and many features one Function does it all, by expanding the weight or by contracting x with U
-first; elsewhere the fused expansion is followed by the library's matrix product.
+first, and for many small tasks as well, with a lane for each; elsewhere the fused expansion is followed by
+the library's matrix product.
 
 The linear map, its input gradient and its weight gradient are the three derivatives of one trilinear form
 ⟨g, x Wᵀ⟩: each one's backward is the other two.
@@ -15,7 +16,17 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from rotfast import backend, reference
-from rotfast.ops.autograd import Operator, batch_as_tasks, call, in_float32, match_tasks, needed, transformed
+from rotfast.ops import share_linear_tasks as in_lanes
+from rotfast.ops.autograd import (
+    Operator,
+    batch_as_tasks,
+    call,
+    in_float32,
+    match_tasks,
+    needed,
+    recorded,
+    transformed,
+)
 from rotfast.ops.expand_dense import expand_dense, is_small, latent_grad, sharing_grad, why_not_compiled
 from rotfast.ops.share_linear_orders import SharedForm, contracts, form_grad, shape
 
@@ -23,6 +34,8 @@ from rotfast.ops.share_linear_orders import SharedForm, contracts, form_grad, sh
 # not measured on a GPU.
 _FEATURES = 1024
 _OUTPUTS = 32
+# With fewer weights in all tasks together a Function costs more than what the lanes save.
+_LANE_WEIGHTS = 1 << 13
 
 if backend.kernels_loaded:
 
@@ -149,6 +162,10 @@ class ShareLinear(Operator):
 
     @staticmethod
     def forward(x: Tensor, U: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        if in_lanes.serves(None, x, U, v):
+            backend.explain("share_linear", "cpu", "a lane for each task")
+            y = in_lanes.derivative(None, x, U, v)
+            return y if bias is None else y + bias.unsqueeze(-2)
         contracted = contracts(shape(None, x, U, v, per_task=True), x.device.type)
         where = "cpu" if x.is_cpu else "Triton"
         backend.explain("share_linear", where, "x U, then v" if contracted else "U v, then x")
@@ -171,7 +188,9 @@ class ShareLinear(Operator):
         gx = form_grad(g, x, U, v, 1) if needs_x else None
         gU: Tensor | None = None
         gv: Tensor | None = None
-        if needs_U and needs_v and not contracts(shape(g, x, None, v, per_task=U.dim() > 2), x.device.type):
+        if needs_U and needs_v and in_lanes.serves(g, x, U, v) and not recorded(g, x, U, v):
+            gU, gv = in_lanes.gradients(g, x, U, v)
+        elif needs_U and needs_v and not contracts(shape(g, x, None, v, per_task=U.dim() > 2), x.device.type):
             # Both are made of the weight's gradient, which is taken once.
             per_task = (U.dim() > 2 or v.dim() > 1) and (g.dim() > 2 or x.dim() > 2)
             gW = call(LinearWeightGrad, g, x, per_task).flatten(-2)
@@ -202,12 +221,19 @@ def _why_not_fused(x: Tensor, U: Tensor) -> str | None:
     return None
 
 
+def _has_lanes(x: Tensor, U: Tensor, v: Tensor) -> bool:
+    if v.dim() < 2 or x.dtype != U.dtype or v.shape[0] * U.shape[-2] < _LANE_WEIGHTS:
+        return False
+    # Inside torch.func a Function costs more than these products.
+    return backend.why_not_compiled() is None and not transformed() and in_lanes.serves(None, x, U, v)
+
+
 def share_linear(x: Tensor, U: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """y[n,o] = Σ x[n,i] W[o,i] + b[o] with W = (U v).reshape(O, I); arguments are checked already."""
     tasks = U.dim() > 2 or v.dim() > 1 or (bias is not None and bias.dim() > 1)
-    reason = _why_not_fused(x, U)
+    rows = _rows(x, tasks)
+    reason = None if _has_lanes(rows, U, v) else _why_not_fused(x, U)
     if reason is None:
-        rows = _rows(x, tasks)
         y = call(ShareLinear, rows, U, v, bias)
         return y.reshape(*x.shape[:-1], y.shape[-1])
     if backend.why_not_compiled() is not None:

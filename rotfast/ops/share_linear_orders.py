@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rotfast import backend
+from rotfast.ops import share_linear_tasks as in_lanes
 from rotfast.ops.autograd import Operator, batch_as_tasks, call, match_tasks, needed
 
 _RANKS = (2, 2, 2, 1)
@@ -91,6 +92,8 @@ class SharedForm(Operator):
 
     @staticmethod
     def forward(g: _Slot, x: _Slot, U: _Slot, v: _Slot, per_task: bool) -> Tensor:
+        if (g is None or per_task == (U is not None)) and in_lanes.serves(g, x, U, v):
+            return in_lanes.derivative(g, x, U, v)
         s = shape(g, x, U, v, per_task or g is None)
         order = _contract if contracts(s, (g if x is None else x).device.type) else _expand
         return order(g, x, U, v, s, per_task)

@@ -61,8 +61,8 @@ def conv_case(
 
 
 def linear_formula(x: Tensor, U: Tensor, v: Tensor, *bias: Tensor) -> Tensor:
-    W = (U * v).sum(-1).reshape(-1, x.shape[-1])
-    return x @ W.T + (bias[0] if bias else 0)
+    W = (U * v.unsqueeze(-2)).sum(-1).unflatten(-1, (-1, x.shape[-1]))
+    return x @ W.mT + (bias[0].unsqueeze(-2) if bias else 0)
 
 
 def full_conv(x: Tensor, U: Tensor, v: Tensor, bias: Tensor) -> Tensor:
@@ -95,8 +95,9 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 @pytest.fixture(autouse=True)
 def kernels_for_small_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send small convolutions to the kernel too, which leaves them to the library otherwise."""
+    """Send small problems to the kernels too, which leave them to the library otherwise."""
     monkeypatch.setattr(sys.modules["rotfast.ops.share_conv2d"], "_SMALL", 0)
+    monkeypatch.setattr(sys.modules["rotfast.ops.share_linear"], "_LANE_WEIGHTS", 0)
 
 
 def kronecker_kernel(w: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
@@ -151,6 +152,7 @@ SMALL = [
     Case("dense-1", functional.expand_dense, ((1, 1), (1,)), lambda U, v: (U * v).sum(-1)),
     Case("linear", functional.share_linear, ((4, 5), (15, 3), (3,), (3,)), linear_formula),
     Case("linear-vector", functional.share_linear, ((5,), (15, 2), (2,)), linear_formula),
+    Case("linear-tasks", functional.share_linear, ((4, 1, 5), (15, 2), (4, 2)), linear_formula),
     Case("linear-3d", functional.share_linear, ((2, 3, 5), (10, 2), (2,), (2,)), linear_formula),
     *(
         [
@@ -164,6 +166,12 @@ SMALL = [
             Case("linear-kernel", linear_kernel, ((4, 5), (3, 5)), lambda x, W: x @ W.T),
             Case("share-linear-kernel", share_linear_kernel, ((4, 5), (15, 3), (3,), (3,)), linear_formula),
             Case("share-linear-kernel-1", share_linear_kernel, ((1, 1), (1, 1), (1,), (1,)), linear_formula),
+            Case(
+                "share-linear-kernel-tasks",
+                share_linear_kernel,
+                ((5, 2, 3), (6, 2), (5, 2), (5, 2)),
+                linear_formula,
+            ),
             # One row: x meets U first, unless a vmap makes it many.
             Case(
                 "share-linear-kernel-row", share_linear_kernel, ((1, 30), (60, 2), (2,), (2,)), linear_formula
@@ -232,6 +240,8 @@ LARGE = [
     Case("linear-head", functional.share_linear, ((37, 2100), (21000, 3), (3,), (10,)), linear_formula),
     Case("linear-contracted", functional.share_linear, ((2, 2100), (42000, 2), (2,), (20,)), linear_formula),
     Case("linear-library", functional.share_linear, ((5, 1500), (49500, 2), (2,), (33,)), linear_formula),
+    Case("linear-many-tasks", functional.share_linear, ((37, 19, 70), (2450, 3), (37, 3)), linear_formula),
+    Case("linear-many-columns", functional.share_linear, ((13, 2, 33), (363, 35), (13, 35)), linear_formula),
     Case("dense-library", functional.expand_dense, ((50, 80), (80,)), lambda U, v: (U * v).sum(-1)),
 ]
 
@@ -491,6 +501,8 @@ RAW = {
     "contract_sharing_grad": ((4, 6), (4, 5), 2),
     "linear": ((4, 5), (3, 5), (3,)),
     "linear-tasks": ((6, 4, 5), (3, 5), (6, 3)),
+    "share_linear_tasks": ((4, 2, 5), (15, 3), (4, 3), False),
+    "share_linear_tasks_backward": ((4, 2, 3), (4, 2, 5), (15, 3), None),
     "linear_input_grad": ((4, 3), (3, 5), False),
     "linear_input_grad-tasks": ((6, 4, 3), (6, 3, 5), False),
     "linear_weight_grad": ((4, 3), (4, 5), False),
