@@ -449,7 +449,9 @@ def test_expansion_keeps_its_dtype_under_autocast(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["kronecker", "dense", "linear", "conv-1to3", "conv-many-taps", "conv-full"])
+@pytest.mark.parametrize(
+    "name", ["kronecker", "dense", "linear", "linear-tasks", "conv-1to3", "conv-many-taps", "conv-full"]
+)
 def test_compiles_as_one_graph(name: str) -> None:
     case = next(c for c in SMALL if c.name == name)
     tensors = [t.requires_grad_() for t in case.tensors()]
