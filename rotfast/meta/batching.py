@@ -122,8 +122,9 @@ class TaskDimension:
             name: value if create_graph and value.requires_grad else value.detach().requires_grad_()
             for name, value in parameters.items()
         }
+        constants = {} if create_graph else {n: p.detach() for n, p in self.net.named_parameters()}
         with torch.enable_grad():
-            losses = self.loss(self.output(leaves, x), y)
+            losses = self.loss(self.output(constants | leaves, x), y)
             gradients = torch.autograd.grad(
                 losses.sum(), list(leaves.values()), create_graph=create_graph, materialize_grads=True
             )

@@ -15,18 +15,17 @@ from torch import Tensor
 
 from rotfast import backend, reference
 from rotfast.ops.autograd import Operator, batch_as_tasks, call, match_tasks, needed
-from rotfast.ops.share_conv2d import (
+from rotfast.ops.conv2d import (
     ConvInputGrad,
     ConvWeightGrad,
     DirectConv2d,
     Geometry,
     Pair,
     bias_grad,
-    library_conv2d,
     make_geometry,
     share_images,
-    why_not_direct,
 )
+from rotfast.ops.share_conv2d import library_conv2d, why_not_direct
 from rotfast.ops.share_linear import Linear, LinearWeightGrad, input_grad, library_linear
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from rotfast import backend
 from rotfast.ops.autograd import transformed
+from rotfast.ops.conv2d import Pair
 from rotfast.ops.conv_relu_linear import OUTPUTS, conv_relu_linear
 from rotfast.ops.expand_dense import expand_dense
-from rotfast.ops.share_conv2d import Pair
 from rotfast.ops.share_linear_orders import Shape, contracts
 
 

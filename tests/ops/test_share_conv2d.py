@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from rotfast import backend
 from rotfast.ops.autograd import call
-from rotfast.ops.share_conv2d import ConvParameterGrads, make_geometry
+from rotfast.ops.conv2d import ConvParameterGrads, make_geometry
 from rotfast.testing import assert_close, check_derivatives, check_vmap
 
 pytestmark = pytest.mark.skipif(backend.why_not_compiled() is not None, reason="the kernels do not run")

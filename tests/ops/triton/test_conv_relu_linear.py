@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from rotfast import reference
+from rotfast.ops.conv2d import make_geometry
 from rotfast.ops.conv_relu_linear import ConvReluLinear
-from rotfast.ops.share_conv2d import make_geometry
 from rotfast.testing import assert_close, check_derivatives, check_vmap
 
 kernels = pytest.importorskip("rotfast.ops.triton.conv_relu_linear")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rotfast import reference
-from rotfast.ops.share_conv2d import DirectConv2d, make_geometry
+from rotfast.ops.conv2d import DirectConv2d, make_geometry
 from rotfast.testing import assert_close, check_derivatives, check_vmap
 
 kernels = pytest.importorskip("rotfast.ops.triton.share_conv2d")
