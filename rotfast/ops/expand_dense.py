@@ -24,7 +24,7 @@ from rotfast.ops.autograd import (
 from rotfast.reference.precision import autocast_is_on, own_dtype
 
 # Beyond this latent size transposing rows costs more than it saves over a library product (one core).
-_LATENT_LIMIT = 8
+LATENT_LIMIT = 8
 # Up to this latent size a tile of whole rows fits the registers of a GPU; not measured.
 _CUDA_LATENT_LIMIT = 32
 # Up to this size of U the call itself dominates, and torch's own matrix product has less overhead than a
@@ -165,7 +165,7 @@ def why_not_compiled(U: Tensor) -> str | None:
         return reason
     if U.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
         return f"no compiled kernel for {U.dtype}"
-    limit = _LATENT_LIMIT if U.is_cpu else _CUDA_LATENT_LIMIT
+    limit = LATENT_LIMIT if U.is_cpu else _CUDA_LATENT_LIMIT
     if U.shape[-1] > limit:
         return f"latent size above {limit}"
     return None
@@ -194,7 +194,7 @@ def expand_dense(U: Tensor, v: Tensor) -> Tensor:
 
 def _product(U: Tensor, v: Tensor) -> Tensor:
     rows = U.mT
-    if U.shape[-1] <= _LATENT_LIMIT and (v.dim() > 1 or transformed()):
+    if U.shape[-1] <= LATENT_LIMIT and (v.dim() > 1 or transformed()):
         # With tasks, the library's products for both gradients take several times as long on narrow columns.
         rows = rows.contiguous()
     return v @ rows  # of all spellings the one that vmap over v batches best

@@ -225,16 +225,17 @@ def _has_lanes(x: Tensor, U: Tensor, v: Tensor) -> bool:
     if v.dim() < 2 or x.dtype != U.dtype or v.shape[0] * U.shape[-2] < _LANE_WEIGHTS:
         return False
     # Inside torch.func a Function costs more than these products.
-    return backend.why_not_compiled() is None and not transformed() and in_lanes.serves(None, x, U, v)
+    if backend.why_not_compiled() is not None or transformed():
+        return False
+    return in_lanes.serves(None, _rows(x, True), U, v)
 
 
 def share_linear(x: Tensor, U: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """y[n,o] = Σ x[n,i] W[o,i] + b[o] with W = (U v).reshape(O, I); arguments are checked already."""
     tasks = U.dim() > 2 or v.dim() > 1 or (bias is not None and bias.dim() > 1)
-    rows = _rows(x, tasks)
-    reason = None if _has_lanes(rows, U, v) else _why_not_fused(x, U)
+    reason = None if _has_lanes(x, U, v) else _why_not_fused(x, U)
     if reason is None:
-        y = call(ShareLinear, rows, U, v, bias)
+        y = call(ShareLinear, _rows(x, tasks), U, v, bias)
         return y.reshape(*x.shape[:-1], y.shape[-1])
     if backend.why_not_compiled() is not None:
         backend.explain("share_linear", "reference", reason)

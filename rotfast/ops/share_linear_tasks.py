@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rotfast import backend
 from rotfast.ops.autograd import all_the_same
+from rotfast.ops.expand_dense import LATENT_LIMIT
 
 # With fewer tasks most lanes are empty, with more features a task fills a matrix product (one core, AVX-512).
 _TASKS = 4
@@ -65,5 +66,6 @@ def gradients(g: Tensor, x: Tensor, U: Tensor | None, v: Tensor | None) -> tuple
     if v is None or not all_the_same(v, 1):
         return torch.ops.rotfast.share_linear_tasks_backward(g, x, U, v)
     gW = g.flatten(0, 1).T @ x.flatten(0, 1)
-    gU = torch.outer(gW.flatten(), v[0])
+    outer = torch.ops.rotfast.expand_dense_sharing_grad
+    gU = outer(gW.flatten(), v[0], False) if v.shape[1] <= LATENT_LIMIT else torch.outer(gW.flatten(), v[0])
     return gU, gU if U is None else gradients(g, x, U, None)[1]

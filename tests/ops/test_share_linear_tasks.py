@@ -135,10 +135,11 @@ def test_third_derivatives() -> None:
 
 
 @needs_kernels
-def test_tasks_that_repeat_one_latent_vector() -> None:
+@pytest.mark.parametrize("latent", [2, 9])
+def test_tasks_that_repeat_one_latent_vector(latent: int) -> None:
     x, g = torch.randn(5, 2, 4, dtype=torch.float64), torch.randn(5, 2, 3, dtype=torch.float64)
-    U, one = torch.randn(12, 2, dtype=torch.float64), torch.randn(2, dtype=torch.float64)
-    same, each = one.expand(5, 2), one.repeat(5, 1)
+    U, one = torch.randn(12, latent, dtype=torch.float64), torch.randn(latent, dtype=torch.float64)
+    same, each = one.expand(5, latent), one.repeat(5, 1)
     for form in ((None, x, U), (g, None, U), (g, x, None)):
         assert_close(in_lanes.derivative(*form, same), in_lanes.derivative(*form, each))
     for actual, expected in zip(
