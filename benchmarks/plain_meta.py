@@ -32,6 +32,11 @@ def loop_step(net: nn.Module, loss_fn: Loss, rates: Mapping[str, Tensor], episod
 
 def vmap_step(net: nn.Module, loss_fn: Loss, rates: Mapping[str, Tensor], episode: Episode) -> None:
     """All tasks in one batch, by torch.func."""
+    vmap_loss(net, loss_fn, rates, episode).backward()
+
+
+def vmap_loss(net: nn.Module, loss_fn: Loss, rates: Mapping[str, Tensor], episode: Episode) -> Tensor:
+    """The summed query losses of all tasks."""
     initial = adapted(net)
 
     def loss(parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
@@ -42,7 +47,8 @@ def vmap_step(net: nn.Module, loss_fn: Loss, rates: Mapping[str, Tensor], episod
         moved = {name: p - rates[name] * gradients[name] for name, p in initial.items()}
         return loss(moved, x_qry, y_qry)
 
-    vmap(query_loss)(*episode).sum().backward()
+    total: Tensor = vmap(query_loss)(*episode).sum()
+    return total
 
 
 def inner_sgd(net: nn.Module) -> torch.optim.SGD:

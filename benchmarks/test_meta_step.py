@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks import jax_circuits
-from benchmarks.case import PLAIN, ROTFAST, Call, Case, on_two_threads, parametrize, scatter
+from benchmarks.case import COMPILED, PLAIN, ROTFAST, Call, Case, on_two_threads, parametrize, scatter
 from benchmarks.peers import HIGHER, JAX, installed
 from benchmarks.plain import (
     PlainDedicatedCircuits,
@@ -19,11 +19,22 @@ from benchmarks.plain import (
     PlainShareLinearFull,
     plain_single_circuit,
 )
-from benchmarks.plain_meta import Episode, Loss, adapted, higher_step, inner_sgd, loop_step, vmap_step
+from benchmarks.plain_meta import (
+    Episode,
+    Loss,
+    adapted,
+    higher_step,
+    inner_sgd,
+    loop_step,
+    vmap_loss,
+    vmap_step,
+)
 from rotfast.meta import MetaLearner
 from rotfast.models import DedicatedCircuits, SingleCircuit, synthetic_model
 
 SUPPORT, QUERY = 1, 19
+# Where torch.compile of the vmap is timed too: it takes minutes on the networks of images.
+COMPILED_TOO = ("rank2", "rank5")
 # The plain way is the loop over tasks; vmap over plain layers is what a practised user writes.
 NAMES = (ROTFAST, PLAIN, "vmap")
 
@@ -112,6 +123,10 @@ def build(problem: Problem, peers: Sequence[str], dtype: torch.dtype) -> dict[st
         PLAIN: (partial(loop_step, *plainly, episode), plain_net, rates),
         "vmap": (partial(vmap_step, *plainly, episode), plain_net, rates),
     }
+    if COMPILED[1] in peers:
+        torch.compiler.reset()
+        compiled = torch.compile(vmap_loss, dynamic=False)
+        steps[COMPILED[1]] = (lambda: compiled(*plainly, episode).backward()), plain_net, rates
     if HIGHER in peers:
         steps[HIGHER] = partial(higher_step, *plainly, inner_sgd(plain_net), episode), plain_net, rates
     calls: dict[str, Call] = {}
@@ -134,12 +149,15 @@ def fresh_gradients(step: Callable[[], None], leaves: Sequence[Tensor]) -> list[
 
 
 def cases(peers: Sequence[str] = ()) -> list[Case]:
+    def peers_of(name: str) -> tuple[str, ...]:
+        return (*COMPILED[1:], *peers) if peers and name in COMPILED_TOO else tuple(peers)
+
     return [
         Case(
             suite="Meta step",
             shape=f"{name}, {problem.tasks} tasks, {SUPPORT}/{QUERY}",
-            names=(*NAMES, *peers),
-            build=partial(build, problem, peers),
+            names=(*NAMES, *peers_of(name)),
+            build=partial(build, problem, peers_of(name)),
             smoke=name in SMOKE,
         )
         for name, problem in PROBLEMS.items()
