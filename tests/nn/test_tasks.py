@@ -150,3 +150,16 @@ def test_a_layer_of_ones_own():
     assert takes_tasks(net)
     y = call_with_tasks(net, {"0.factor": torch.tensor([1.0, 2.0])}, torch.ones(2, 3))
     torch.testing.assert_close(y, torch.tensor([[1.0] * 3, [2.0] * 3]))
+
+
+@pytest.mark.parametrize("x", [torch.randn(TASKS, 4, 5), torch.randn(TASKS, 4, 6)], ids=["right", "wrong"])
+def test_the_net_keeps_its_parameters(x):
+    net = rotfast.ShareLinearFull(5, 3)
+    before = dict(net.named_parameters())
+    latent = torch.randn(TASKS, 3)
+    if x.shape[-1] == 5:
+        call_with_tasks(net, {"latent_params": latent}, x)
+    else:
+        with pytest.raises(ValueError, match="x must be"):
+            call_with_tasks(net, {"latent_params": latent}, x)
+    assert all(parameter is before[name] for name, parameter in net.named_parameters())
