@@ -103,7 +103,7 @@ JAX_LOSSES = {F.mse_loss: jax_circuits.squared_error, F.cross_entropy: jax_circu
 
 
 def rotfast_step(learner: MetaLearner, episode: Episode) -> None:
-    learner(*episode).sum().backward()
+    learner.backward(*episode)
 
 
 def build(problem: Problem, peers: Sequence[str], dtype: torch.dtype) -> dict[str, Call]:
