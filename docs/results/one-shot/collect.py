@@ -1,7 +1,8 @@
 """Tables of ../one-shot.md from finished runs.
 
 `python docs/results/one-shot/collect.py RUNS` writes runs.json beside this file and prints the tables. RUNS
-is a folder that holds runs of ../one-shot.md, each under its name there; unfinished seeds are left out.
+is a folder that holds runs of ../one-shot.md, each under its name there; unfinished seeds are left out. A
+run NAME-more has further seeds of NAME.
 """
 
 import json
@@ -69,11 +70,11 @@ def main(runs: Path) -> None:
         print(f"\n{name}, seeds {result['seeds']}, {result['seconds']} s: {result['command']}")
         for row in result["rows"]:
             print(show(row))
-    accuracies = {
-        name: dict(zip(result["seeds"], result["rows"][0]["values"], strict=True))
-        for name, result in results.items()
-        if name.startswith("msr-")
-    }
+    accuracies: dict[str, dict[int, float]] = {}
+    for name, result in results.items():
+        if name.startswith("msr-"):
+            seeds = zip(result["seeds"], result["rows"][0]["values"], strict=True)
+            accuracies.setdefault(name.removesuffix("-more"), {}).update(seeds)
     for other in ("msr-conv", "msr-prototypes"):
         common = accuracies.get("msr-share", {}).keys() & accuracies.get(other, {}).keys()
         if common:
