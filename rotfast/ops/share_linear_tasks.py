@@ -39,11 +39,11 @@ def serves(g: _Slot, x: _Slot, U: _Slot, v: _Slot) -> bool:
     first = g if x is None else x
     if not first.is_cpu or first.dtype not in (torch.float32, torch.float64):
         return False
-    if any(t is not None and (t.dim() != 3 or t.shape[-1] > _FEATURES) for t in (g, x)):
+    if first.shape[0] < _TASKS or any(
+        t is not None and (t.dim() != 3 or t.shape[-1] > _FEATURES) for t in (g, x)
+    ):
         return False
-    if (U is not None and (U.dim() != 2 or U.shape[0] > _FEATURES * first.shape[-1])) or first.shape[
-        0
-    ] < _TASKS:
+    if U is not None and (U.dim() != 2 or U.shape[0] > _FEATURES * first.shape[-1]):
         return False
     return v is None or v.dim() == 2
 
