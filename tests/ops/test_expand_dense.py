@@ -11,7 +11,7 @@ from rotfast import backend
 expand_dense = sys.modules["rotfast.ops.expand_dense"]  # the package has a function of this name
 
 
-@pytest.mark.skipif(not backend.kernels_loaded, reason="needs the compiled kernels")
+@pytest.mark.skipif(backend.why_not_compiled() is not None, reason="needs the compiled kernels")
 def test_tasks_that_repeat_one_latent_vector():
     U = torch.randn(30_000, 3, dtype=torch.float64, requires_grad=True)
     v = torch.randn(3, dtype=torch.float64, requires_grad=True)
@@ -25,7 +25,7 @@ def test_tasks_that_repeat_one_latent_vector():
         torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.skipif(not backend.kernels_loaded, reason="needs the compiled kernels")
+@pytest.mark.skipif(backend.why_not_compiled() is not None, reason="needs the compiled kernels")
 def test_gradients_nobody_asks_for_are_not_computed(monkeypatch):
     U = torch.randn(30_000, 3, requires_grad=True)
     v = torch.randn(3, requires_grad=True)
