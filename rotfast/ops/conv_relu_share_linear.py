@@ -30,7 +30,7 @@ def conv_relu_share_linear(
     """linear(flatten(relu(conv2d(x, kernel))), U v) by the best backend; arguments are checked already."""
     steps = (stride, padding, dilation)
     O, L = U.shape[-2] // features, U.shape[-1]  # noqa: E741
-    if not _contracts(x, kernel, U, v, O, features):
+    if not _contracts(x, U, v, O, features):
         W = expand_dense(U, v)
         weight = W.view(*W.shape[:-1], O, features)
         return conv_relu_linear(x, kernel, kernel_bias, weight, bias, *steps)
@@ -43,11 +43,11 @@ def conv_relu_share_linear(
     return y if bias is None else y + (bias.unsqueeze(-2) if bias.dim() > 1 else bias)
 
 
-def _contracts(x: Tensor, kernel: Tensor, U: Tensor, v: Tensor, O: int, features: int) -> bool:  # noqa: E741
+def _contracts(x: Tensor, U: Tensor, v: Tensor, O: int, features: int) -> bool:  # noqa: E741
     # Under a transform of torch.func the number of tasks is not known.
     if v.dim() == 1 or U.dim() > 2 or transformed() or backend.why_not_compiled() is not None:
         return False
     tasks, N, L = v.shape[0], x.shape[-4], U.shape[-1]
-    if O * L > OUTPUTS:
+    if O * L > OUTPUTS or x.dtype != U.dtype:
         return False
     return contracts(Shape(N, features, O, L, g=tasks, x=tasks, v=tasks, own_U=False), x.device.type)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rotfast import backend, reference
+from rotfast.functional import conv_relu_share_linear
 from rotfast.ops import conv_relu_linear
 from rotfast.testing import assert_close
 
@@ -171,3 +172,13 @@ def test_values_that_are_not_finite_stay_where_they_are() -> None:
     finite = torch.ones(3, 10, dtype=torch.bool)
     finite[1], finite[:, 7] = False, False
     assert torch.equal(y.isfinite(), finite)
+
+
+def test_a_shared_head_keeps_the_dtype_of_autocast() -> None:
+    x, kernel = torch.randn(5, 1, 1, 6, 6), torch.randn(4, 1, 3, 3)
+    U, v = torch.randn(3 * 4 * 16, 2), torch.randn(5, 2)
+    expected = conv_relu_share_linear(x, kernel, None, U, v)
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = conv_relu_share_linear(x, kernel, None, U, v)
+    assert actual.dtype == torch.bfloat16
+    torch.testing.assert_close(actual.float(), expected, rtol=0.05, atol=0.5)
