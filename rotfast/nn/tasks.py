@@ -126,6 +126,7 @@ def _linear(module: nn.Linear, parameters: Mapping[str, Tensor], x: Tensor) -> T
         y = y.view(*x.shape[:-1], -1)
     if bias is None:
         return y
+    bias = bias.to(y.dtype)  # under autocast, as in F.linear
     return y + (bias if bias.dim() == 1 else bias.view(bias.shape[0], *[1] * (y.dim() - 2), -1))
 
 

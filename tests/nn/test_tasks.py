@@ -163,3 +163,14 @@ def test_the_net_keeps_its_parameters(x):
         with pytest.raises(ValueError, match="x must be"):
             call_with_tasks(net, {"latent_params": latent}, x)
     assert all(parameter is before[name] for name, parameter in net.named_parameters())
+
+
+@pytest.mark.parametrize("name", ["mlp", "linear-deep", "share-linear", "share-conv", "circuit", "dedicated"])
+def test_autocast_gives_the_dtype_of_a_call_for_one_task(name):
+    make, shape = NETS[name]
+    net, x = make(), torch.randn(5, 1, *shape)
+    per_task = {key: p.expand(5, *p.shape) for key, p in adapted_parameters(net).items()}
+    with torch.autocast("cpu", torch.bfloat16):
+        expected, actual = net(x[0]), call_with_tasks(net, per_task, x)
+    assert actual.dtype == expected.dtype
+    torch.testing.assert_close(actual[0].float(), expected.float(), rtol=0.05, atol=0.05)
